@@ -1,0 +1,104 @@
+"""Boot a stack: ports, processes, readiness. What was started is ended with the context, whatever happens in it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_voiceloop.stack.ports import allocate
+from pytest_voiceloop.stack.process import Process, StackError, spawn, wait_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytest_voiceloop.stack.spec import Addresses, Service, StackSpec
+
+_ADDRESS_IN_USE = ("address already in use", "eaddrinuse")
+_PORT_TRIES = 2
+
+
+@dataclass(slots=True)
+class RunningStack:
+    """A stack whose services are all ready. `restarts` lists services that died and were started again."""
+
+    spec: StackSpec
+    addresses: Addresses
+    logs: Path
+    processes: list[Process] = field(default_factory=list)
+    restarts: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise StackError if a service has died, with its exit code and log."""
+        for process in self.processes:
+            process.check()
+
+    def log_tails(self) -> list[tuple[str, str]]:
+        """(service, the last lines of its log), in the order of the stack."""
+        return [(process.name, process.log_tail()) for process in self.processes]
+
+    def restart_dead(self) -> None:
+        """Start again, once each, what has died, at its old address. Raises StackError if it dies again."""
+        for place, process in enumerate(self.processes):
+            if process.popen.poll() is None:
+                continue
+            if process.name in self.restarts:
+                process.check()
+            self.restarts.append(process.name)
+            process.stop()
+            service = self.spec.service(process.name)
+            # A log of its own: that of the first life says why it died.
+            self.processes[place] = self._spawn(service, f"{service.name}-{len(self.restarts) + 1}.log")
+            wait_ready(self.processes[place], service.cold_start_s)
+
+    def start(self, progress: Callable[[str], None]) -> None:
+        """Start every service at once and wait until all are ready. Raises StackError."""
+        for service in self.spec.services:
+            self.processes.append(self._spawn(service, f"{service.name}.log"))
+        for service, process in zip(self.spec.services, self.processes, strict=True):
+            progress(f"booting {service.name}")
+            wait_ready(process, service.cold_start_s)
+            progress(f"{service.name} is ready after {process.cold_start_ms / 1000:.1f} s")
+
+    def stop(self) -> None:
+        """End every service, the last one first."""
+        with contextlib.ExitStack() as ending:
+            for process in self.processes:
+                ending.callback(process.stop)
+
+    def _spawn(self, service: Service, log: str) -> Process:
+        fill = self.addresses.fill
+        return spawn(
+            service.name,
+            [fill(service.name, word, self.spec.slots) for word in service.command],
+            self.logs / log,
+            env={key: fill(service.name, value, self.spec.slots) for key, value in service.env.items()},
+            cwd=service.cwd,
+            grace_s=service.grace_s,
+        )
+
+
+@contextlib.contextmanager
+def boot(
+    spec: StackSpec, logs: Path, *, fixed_ports: bool = False, progress: Callable[[str], None] = lambda _: None
+) -> Iterator[RunningStack]:
+    """Boot a stack, and end it with the context.
+
+    Logs go to ``logs/<service>.log``. Raises StackError, MissingPrerequisiteError or PortError; nothing is left
+    running then. A boot that fails because another program took a port in the meantime is tried once more.
+    """
+    with contextlib.ExitStack() as held:
+        for tries_left in reversed(range(_PORT_TRIES)):
+            attempt = held.enter_context(contextlib.ExitStack())
+            running = RunningStack(spec, attempt.enter_context(allocate(spec, fixed=fixed_ports)), logs)
+            attempt.callback(running.stop)
+            try:
+                running.start(progress)
+                break
+            except StackError as error:
+                if not (tries_left and any(sign in str(error).lower() for sign in _ADDRESS_IN_USE)):
+                    raise
+                progress("a port was taken by another program in the meantime; booting once more on other ports")
+                attempt.close()
+        yield running

@@ -1,0 +1,179 @@
+"""One service as a process: spawned under the shim, its log in a file, its ready line awaited."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+EXIT_MISSING = 69
+"""A service that lacks something exits with this code after one JSON line, ``{"missing": …, "cure": …}``."""
+LOG_TAIL_LINES = 40
+_LOG_TAIL_BYTES = 65_536
+_SHIM = Path(__file__).with_name("shim.py")
+
+
+class StackError(RuntimeError):
+    """A stack that cannot be booted, or broke. The message carries what to look at."""
+
+
+class MissingPrerequisiteError(StackError):
+    """A service said that a model, library or device is not there."""
+
+    def __init__(self, service: str, missing: str, cure: str) -> None:
+        super().__init__(f"{service} needs {missing}. Cure: {cure}")
+        self.service = service
+        self.missing = missing
+        self.cure = cure
+
+
+@dataclass(slots=True)
+class Process:
+    """A running service. `facts` is its ready line once it is ready."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    popen: subprocess.Popen[bytes]
+    lifeline: int
+    grace_s: float
+    started_ns: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    cold_start_ms: float = 0.0
+
+    def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
+        """The last lines of its log."""
+        with self.log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:]).rstrip()
+
+    def check(self) -> None:
+        """Raise if the service has ended: MissingPrerequisiteError when it says what it lacks, else StackError."""
+        code = self.popen.poll()
+        if code is None:
+            return
+        if code == EXIT_MISSING:
+            for said in _json_objects(self.log_tail().splitlines()):
+                if "missing" in said:
+                    raise MissingPrerequisiteError(
+                        self.name, str(said["missing"]), str(said.get("cure") or f"none is given; see {self.log}")
+                    )
+        what = "died" if self.facts else "ended before it was ready"
+        raise StackError(f"{self.name} {what}: {describe_exit(code)}.\n{self.account()}")
+
+    def account(self) -> str:
+        """What a person needs to look into it: command and log tail."""
+        tail = self.log_tail()
+        return f"command: {shlex.join(self.command)}\nlog: {self.log}\n" + (
+            f"--- last lines of {self.name} ---\n{tail}" if tail else "(the log is empty)"
+        )
+
+    def stop(self) -> None:
+        """End the service and all it started. Returns when nothing of it is left. A second call does nothing."""
+        if self.lifeline < 0:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.popen.terminate()
+        try:
+            self.popen.wait(self.grace_s + 3)
+        except subprocess.TimeoutExpired:
+            # The shim itself does not answer. Its death takes the service along (PR_SET_PDEATHSIG), and the group
+            # is what the service started without a session of its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait()
+        finally:
+            os.close(self.lifeline)
+            self.lifeline = -1
+
+
+def spawn(
+    name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str], cwd: Path | None, grace_s: float
+) -> Process:
+    """Start a service. Raises StackError if its working directory does not exist."""
+    if cwd is not None and not cwd.is_dir():
+        raise StackError(f"{name} is to run in {cwd}, which is no folder; correct its cwd")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    theirs, ours = os.pipe()
+    try:
+        log.write_bytes(b"")
+        # Appending, so that a service which opens /dev/stdout anew does not write over what it said before.
+        with log.open("ab") as stream:
+            popen = subprocess.Popen(
+                [sys.executable, "-ISs", str(_SHIM), str(theirs), str(grace_s), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs],
+                env={**os.environ, **env},
+                cwd=cwd,
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return Process(name, command, log, popen, ours, grace_s, time.monotonic_ns())
+
+
+def wait_ready(process: Process, cold_start_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Wait for the ready line, and keep it. `meanwhile` is called at each step, and may raise.
+
+    Raises MissingPrerequisiteError on exit 69, StackError when the service exits or its cold start takes too long.
+    """
+    deadline = time.monotonic() + cold_start_s
+    unfinished = b""
+    with process.log.open("rb") as stream:
+        while True:
+            # Asked before the log is read: what an ended service said is all there then.
+            ended = process.popen.poll() is not None
+            # A progress bar ends its lines with a carriage return.
+            *lines, unfinished = (unfinished + stream.read()).replace(b"\r", b"\n").split(b"\n")
+            for said in _json_objects(line.decode(errors="replace") for line in lines):
+                if said.get("ready"):
+                    process.facts = said
+                    process.cold_start_ms = (time.monotonic_ns() - process.started_ns) / 1e6
+                    process.check()
+                    return
+            if ended:
+                process.check()
+            meanwhile()
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{process.name} printed no ready line within {cold_start_s:g} s "
+                    f'(one line of JSON with the key "ready" on standard output). Give it a longer cold_start_s if '
+                    f"it was still loading.\n{process.account()}"
+                )
+            time.sleep(0.01)
+
+
+def _json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The JSON objects with which a line ends; other programs' output may stand before them."""
+    for line in lines:
+        _, brace, rest = line.partition("{")
+        if brace:
+            with contextlib.suppress(ValueError):
+                loaded = json.loads(brace + rest)
+                if isinstance(loaded, dict):
+                    yield loaded
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words. The shim passes a signal on as 128 + its number."""
+    if code == 127:
+        return "exit code 127 (the command was not found or could not be started)"
+    if code > 128:
+        return f"killed by signal {code - 128}"
+    return f"exit code {code}" if code >= 0 else f"its shim was killed by signal {-code}"

@@ -1,0 +1,1 @@
+"""The phone line: clips, pacing, taps, calls and the judge."""

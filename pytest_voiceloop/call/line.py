@@ -1,0 +1,141 @@
+"""One call: the caller's mouth and ear on a live stack, and what a turn on it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_voiceloop.call.ear import Ear, open_ear
+from pytest_voiceloop.call.judge import Judge, Judgement, open_judge, wait_for_hello
+from pytest_voiceloop.call.mouth import Mouth, open_mouth
+from pytest_voiceloop.call.pacing import Pacing, encode_clip, pacing_in_background
+from pytest_voiceloop.measure.playout import Arrival, playout
+from pytest_voiceloop.measure.timeline import Crossing, parts
+from pytest_voiceloop.stack.process import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_voiceloop.call.corpus import Clip
+    from pytest_voiceloop.call.live import LiveStack
+
+SETTLE_NS = 2_000_000_000
+"""After a sentence was cut, how long the rest of it may take to be answered before the turn is taken as over."""
+QUIET_NS = 1_500_000_000
+"""Where END is not spoken, a reply is over when nothing has come for this long."""
+TURN_TIMEOUT_S = 30.0
+
+EndedBy = Literal["end", "quiescence", "timeout", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Everything that was seen of one turn, raw.
+
+    `arrivals` are all packets of the turn, `reply_arrivals` those of its last reply. `sent_ns` is when the first frame
+    of the clip could leave.
+    """
+
+    call_id: str
+    clip: Clip
+    pacing: Pacing
+    t0_ns: int
+    crossings: tuple[Crossing, ...]
+    arrivals: tuple[Arrival, ...]
+    reply_arrivals: tuple[Arrival, ...]
+    ended_by: EndedBy
+    judgement: Judgement | None
+    broken: StackError | None
+    """What ended the turn when a service died in it."""
+    receive_buffer_bytes: int
+
+
+class Line:
+    """An open call. It is not thread-safe: one turn at a time, as on a telephone."""
+
+    def __init__(self, live: LiveStack, call_id: str, mouth: Mouth, ear: Ear) -> None:
+        self._live = live
+        self.call_id = call_id
+        self._mouth = mouth
+        self._ear = ear
+
+    def turn(self, clip: Clip, *, judged: bool) -> Capture:
+        """Speak a clip at real-time pace, wait for the whole reply, and have it judged.
+
+        A reply that does not come is no exception: `ended_by` is then "timeout", or "broken" when a service died, and
+        what came is kept. Raises StackError when the judge cannot be reached beforehand.
+        """
+        with contextlib.ExitStack() as stack:
+            judge = stack.enter_context(open_judge(self._live)) if judged else None
+            first_arrival, first_end = len(self._ear.arrivals), len(self._ear.ends_ns)
+            frames = encode_clip(clip.samples)
+            pacing = Pacing(time.monotonic_ns(), [])
+            with pacing_in_background(frames, self._mouth.send, pacing):
+                judgement, broken = None, None
+                ended_by: EndedBy = "broken"
+                try:
+                    ended_by = self._await_reply(pacing.sample_ns(clip.speech_end), pacing.start_ns, first_end)
+                    judgement = self._judge(judge, self._ear.arrivals[first_arrival:])
+                except (StackError, OSError) as error:
+                    broken = error if isinstance(error, StackError) else StackError(f"whisper is gone: {error}")
+        arrivals = self._ear.arrivals[first_arrival:]
+        earlier_ends = self._ear.ends_ns[first_end:-1]
+        return Capture(
+            call_id=self.call_id,
+            clip=clip,
+            pacing=pacing,
+            t0_ns=pacing.sample_ns(clip.speech_end),
+            crossings=tuple(self._live.recorder.of(self.call_id, pacing.start_ns)),
+            arrivals=tuple(arrivals),
+            reply_arrivals=tuple(a for a in arrivals if not earlier_ends or a.arrival_ns > earlier_ends[-1]),
+            ended_by=ended_by,
+            judgement=judgement,
+            broken=broken,
+            receive_buffer_bytes=self._ear.receive_buffer_bytes,
+        )
+
+    def _await_reply(self, t0_ns: int, start_ns: int, first_end: int) -> EndedBy:
+        give_up_ns = t0_ns + round(TURN_TIMEOUT_S * 1e9)
+        control = all(link.control for link in self._live.spec.links)
+        changed = self._live.recorder.changed
+        with changed:
+            while True:
+                now_ns = time.monotonic_ns()
+                if control and self._ended(now_ns, t0_ns, start_ns, first_end):
+                    return "end"
+                if not control and self._quiet(now_ns, t0_ns):
+                    return "quiescence"
+                if now_ns > give_up_ns:
+                    return "timeout"
+                changed.wait(0.1)
+                self._live.running.check()
+
+    def _ended(self, now_ns: int, t0_ns: int, start_ns: int, first_end: int) -> bool:
+        """Whether every transcript of the turn has been answered to the end, and none is to come."""
+        ends_ns = self._ear.ends_ns[first_end:]
+        if not ends_ns:
+            return False
+        if "stt_llm" not in self._live.tapped:
+            return ends_ns[-1] > t0_ns
+        transcripts = parts(self._live.recorder.of(self.call_id, start_ns), "stt_llm")
+        if not transcripts or transcripts[-1].ended_ns is None or len(ends_ns) < len(transcripts):
+            return False
+        # A transcript that was final before the caller stopped speaking was cut; the rest should follow.
+        return transcripts[-1].ended_ns >= t0_ns or now_ns > max(t0_ns, ends_ns[-1]) + SETTLE_NS
+
+    def _quiet(self, now_ns: int, t0_ns: int) -> bool:
+        arrivals = self._ear.arrivals
+        return bool(arrivals) and arrivals[-1].arrival_ns > t0_ns and now_ns > arrivals[-1].arrival_ns + QUIET_NS
+
+    def _judge(self, judge: Judge | None, arrivals: list[Arrival]) -> Judgement | None:
+        return judge.hear(playout(arrivals).samples) if judge and arrivals else None
+
+
+@contextlib.contextmanager
+def open_line(live: LiveStack) -> Iterator[Line]:
+    """Start a call and hang up with the context. Connections stand when it yields. Raises StackError."""
+    with live.slot() as call_id, open_ear(live, call_id) as ear, open_mouth(live, call_id) as mouth:
+        wait_for_hello(live, call_id, live.tapped)
+        yield Line(live, call_id, mouth, ear)

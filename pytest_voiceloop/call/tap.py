@@ -1,0 +1,238 @@
+"""Relays on the links of a stack: every byte is passed on as it comes, every frame is stamped.
+
+A link whose target is not booted, or whose call is the judge's, has the harness itself at its end: frames are stamped
+and go nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_voiceloop.measure.timeline import Crossing
+from pytest_voiceloop.stack.spec import HOST
+from pytest_voiceloop.wire.frames import Decoder, Frame, WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pytest_voiceloop.stack.spec import Link
+
+_RECEIVE_BYTES = 65_536
+_CONNECT_TIMEOUT_S = 2.0
+
+
+class Recorder:
+    """What crossed which link, by call. `changed` is notified at each crossing; waiters may share it."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._calls: defaultdict[str, list[Crossing]] = defaultdict(list)
+
+    def add(self, crossing: Crossing) -> None:
+        """Keep one crossing and wake who waits."""
+        with self.changed:
+            self._calls[crossing.call_id].append(crossing)
+            self.changed.notify_all()
+
+    def of(self, call_id: str, since_ns: int = 0) -> list[Crossing]:
+        """The crossings of a call that came at or after `since_ns`."""
+        return [crossing for crossing in self._calls[call_id] if crossing.at_ns >= since_ns]
+
+    def forget(self, call_id: str) -> None:
+        """Drop what is kept of a call that is over."""
+        self._calls.pop(call_id, None)
+
+
+@dataclass(frozen=True, slots=True)
+class TapPoint:
+    """Where one tap listens and whom it feeds; `upstream` None makes the harness the end of the link."""
+
+    link: Link
+    listen: int
+    upstream: int | None
+
+
+@contextlib.contextmanager
+def taps(points: Sequence[TapPoint], recorder: Recorder, is_sink: Callable[[str], bool]) -> Iterator[None]:
+    """Keep every tap listening until the context ends, then close all of its connections.
+
+    `is_sink(call_id)` says whether a call's frames go nowhere (the judge's). Raises OSError naming the port.
+    """
+    live: set[socket.socket] = set()
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for point in points:
+            listener = stack.enter_context(_listen(point.listen))
+            selector.register(listener, selectors.EVENT_READ, point)
+        closing, close = socket.socketpair()
+        stack.enter_context(closing)
+        selector.register(closing, selectors.EVENT_READ)
+
+        def accept() -> None:
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        return
+                    connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
+                    relay = _Relay(connection, key.data, recorder, is_sink, live)
+                    threading.Thread(target=relay.run, name=f"tap-{key.data.link.role}", daemon=True).start()
+
+        acceptor = threading.Thread(target=accept, name="taps", daemon=True)
+        acceptor.start()
+        try:
+            yield
+        finally:
+            close.close()
+            acceptor.join()
+            for connection in list(live):
+                _reset(connection)
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"the harness cannot listen on {HOST}:{port}: {error.strerror}") from None
+    listener.listen(16)
+    return listener
+
+
+def _reset(connection: socket.socket) -> None:
+    """Close with a reset, as a peer that is gone would, rather than with a polite end of stream."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Wakes a thread that blocks in recv, which close alone would not.
+        connection.shutdown(socket.SHUT_RD)
+    connection.close()
+
+
+class _Relay:
+    """One connection through a tap."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        point: TapPoint,
+        recorder: Recorder,
+        is_sink: Callable[[str], bool],
+        live: set[socket.socket],
+    ) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.source = connection
+        self.point = point
+        self.recorder = recorder
+        self.is_sink = is_sink
+        self.live = live
+        self.call_id = ""
+        self.decoder: Decoder | None = Decoder(point.link.layout)
+        live.add(connection)
+
+    def run(self) -> None:
+        """Relay until either side closes."""
+        target: socket.socket | None = None
+        held = b""
+        sink = False
+        send: Callable[[bytes, int], None] | None = None
+        try:
+            while data := self.source.recv(_RECEIVE_BYTES):
+                at_ns = time.monotonic_ns()
+                if send is not None:
+                    send(data, at_ns)
+                for frame in self._decode(data):
+                    self._stamp(frame, at_ns)
+                if send is None and not sink:
+                    held += data
+                    if self.call_id or self.decoder is None:
+                        sink = self.point.upstream is None or self.is_sink(self.call_id)
+                        if not sink:
+                            target = self._connect()
+                            send = self._sender(target)
+                            send(held, at_ns)
+            if send is not None:
+                send(b"", time.monotonic_ns())
+            elif sink:
+                # The harness is the end of this link: closing is its answer to the peer's end of stream.
+                self.source.close()
+        except OSError:
+            # One side is gone; the other has to see that, and the turn that misses a frame reports it.
+            for connection in (self.source, target):
+                if connection is not None:
+                    _reset(connection)
+        finally:
+            if target is None:
+                self.live.discard(self.source)
+
+    def _decode(self, data: bytes) -> list[Frame]:
+        if self.decoder is None:
+            return []
+        try:
+            return self.decoder.feed(data)
+        except WireError as error:
+            # The target may refuse it; a tap passes on whatever comes, and only its stamps end here.
+            self.decoder = None
+            return [Frame("garbled", str(error).encode())]  # type: ignore[arg-type]
+
+    def _stamp(self, frame: Frame, at_ns: int) -> None:
+        if frame.kind == "hello":
+            self.call_id = frame.text
+        self.recorder.add(
+            Crossing(at_ns, self.point.link.role, self.call_id, frame.kind, frame.payload, frame.sample_rate_hz)
+        )
+
+    def _connect(self) -> socket.socket:
+        assert self.point.upstream is not None
+        target = socket.create_connection((HOST, self.point.upstream), timeout=_CONNECT_TIMEOUT_S)
+        target.settimeout(None)
+        target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.live.add(target)
+        threading.Thread(target=self._back, args=(target,), name="tap-back", daemon=True).start()
+        return target
+
+    def _back(self, target: socket.socket) -> None:
+        """What the target says goes back as it is; that the target is gone is passed on as a reset."""
+        try:
+            while data := target.recv(_RECEIVE_BYTES):
+                self.source.sendall(data)
+            with contextlib.suppress(OSError):
+                self.source.shutdown(socket.SHUT_WR)
+        except OSError:
+            _reset(self.source)
+        self.live -= {target, self.source}
+
+    def _sender(self, target: socket.socket) -> Callable[[bytes, int], None]:
+        delay_ns = round(self.point.link.delay_ms * 1e6)
+
+        def send(data: bytes) -> None:
+            if data:
+                target.sendall(data)
+            else:
+                target.shutdown(socket.SHUT_WR)
+
+        if not delay_ns:
+            return lambda data, _: send(data)
+        # A delay must not keep the next frame from being read and stamped, so another thread waits it out.
+        waiting: queue.SimpleQueue[tuple[bytes, int]] = queue.SimpleQueue()
+
+        def write() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    data, at_ns = waiting.get()
+                    time.sleep(max(0.0, (at_ns + delay_ns - time.monotonic_ns()) / 1e9))
+                    send(data)
+                    if not data:
+                        return
+
+        threading.Thread(target=write, name="tap-delay", daemon=True).start()
+        return lambda data, at_ns: waiting.put((data, at_ns))

@@ -1,0 +1,1 @@
+"""What it means: timelines, speech edges, quality, statistics and budgets. Pure functions."""

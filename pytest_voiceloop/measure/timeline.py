@@ -1,0 +1,173 @@
+"""From frames that crossed links to events, and from events to ledgers. Pure functions on nanoseconds of one clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+Role = Literal["stt_llm", "llm_tts", "tts_out"]
+Event = Literal["t0", "t1", "t2_first", "t2_last", "t3_first", "t3_last", "t4_first", "t4_last", "t5"]
+EVENTS: tuple[Event, ...] = ("t0", "t1", "t2_first", "t2_last", "t3_first", "t3_last", "t4_first", "t4_last", "t5")
+
+COMPLETE: tuple[tuple[str, Event], ...] = (
+    ("stt", "t1"),
+    ("llm", "t2_last"),
+    ("tts", "t3_last"),
+    ("transfer", "t4_last"),
+    ("retranscription", "t5"),
+)
+"""The complete ledger: each stage with the event that ends it; the first begins at T0."""
+FIRST_AUDIO: tuple[tuple[str, Event], ...] = (
+    ("stt", "t1"),
+    ("llm", "t2_first"),
+    ("tts", "t3_first"),
+    ("transfer", "t4_first"),
+)
+"""The first-audio ledger; its total is voice-to-voice."""
+
+WHERE: Mapping[Event, str] = {
+    "t0": "the caller's own clip",
+    "t1": "the link stt → llm (the transcript)",
+    "t2_first": "the link llm → tts (the reply's first text)",
+    "t2_last": "the link llm → tts (the reply's last text)",
+    "t3_first": "the link tts → outbound (the reply's first audio)",
+    "t3_last": "the link tts → outbound (the reply's last audio)",
+    "t4_first": "the caller's line (audible speech)",
+    "t4_last": "the caller's line (the reply's last packet)",
+    "t5": "the judge's transcript of what was heard",
+}
+"""Where each event is seen, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """One frame that passed a tap. `at_ns` is CLOCK_MONOTONIC when its last byte had been read.
+
+    `payload` is UTF-8 text, or float32 little-endian samples at `sample_rate_hz`.
+    """
+
+    at_ns: int
+    role: Role
+    call_id: str
+    kind: str
+    payload: bytes = b""
+    sample_rate_hz: int = 0
+
+    @property
+    def text(self) -> str:
+        """The payload of a text frame."""
+        return self.payload.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What stands between two ENDs on one link: an utterance's transcript, or a reply. Cancelled frames are gone."""
+
+    frames: tuple[Crossing, ...]
+    ended_ns: int | None
+
+    @property
+    def text(self) -> str:
+        """Its text frames, joined."""
+        return " ".join(frame.text.strip() for frame in self.frames).strip()
+
+
+def parts(crossings: Iterable[Crossing], role: Role) -> list[Part]:
+    """Cut one link's frames of one call at END and BYE, and take back what was cancelled. No part is empty."""
+    found: list[Part] = []
+    frames: list[Crossing] = []
+    for crossing in crossings:
+        if crossing.role != role:
+            continue
+        if crossing.kind in ("text", "audio"):
+            frames.append(crossing)
+        elif crossing.kind == "cancel":
+            frames = []
+        elif crossing.kind in ("end", "bye") and frames:
+            found.append(Part(tuple(frames), crossing.at_ns))
+            frames = []
+    if frames:
+        found.append(Part(tuple(frames), None))
+    return found
+
+
+def turn_events(
+    crossings: Sequence[Crossing], *, t4_first: int | None, t4_last: int | None, t5: int | None
+) -> dict[Event, int | None]:
+    """T1 to T5 of a turn in ns, None where nothing was seen.
+
+    A turn that was split has several transcripts and replies; the events are those of the last one, which is the
+    answer that the caller waits for.
+    """
+    transcripts = parts(crossings, "stt_llm")
+    replies = parts(crossings, "llm_tts")
+    audio = parts(crossings, "tts_out")
+    t1 = None
+    if transcripts:
+        # Final at END where that is spoken, else the text itself is all there is.
+        t1 = transcripts[-1].ended_ns or transcripts[-1].frames[-1].at_ns
+    return {
+        "t1": t1,
+        "t2_first": replies[-1].frames[0].at_ns if replies else None,
+        "t2_last": replies[-1].frames[-1].at_ns if replies else None,
+        "t3_first": audio[-1].frames[0].at_ns if audio else None,
+        "t3_last": audio[-1].frames[-1].at_ns if audio else None,
+        "t4_first": t4_first,
+        "t4_last": t4_last,
+        "t5": t5,
+    }
+
+
+def expected_events(tapped: Iterable[Role], *, judged: bool) -> frozenset[Event]:
+    """The events that can be seen: those of the tapped links, the caller's own, and T5 if a judge listens."""
+    seen: set[Event] = {"t0", "t4_first", "t4_last"}
+    for role in tapped:
+        seen |= {"stt_llm": {"t1"}, "llm_tts": {"t2_first", "t2_last"}, "tts_out": {"t3_first", "t3_last"}}[role]  # type: ignore[arg-type]
+    return frozenset(seen | {"t5"} if judged else seen)
+
+
+def relative_us(events_ns: Mapping[Event, int | None], t0_ns: int) -> dict[Event, int | None]:
+    """Events in whole µs after T0. Stages are differences of these, so that every ledger sums exactly."""
+    rounded: dict[Event, int | None] = {"t0": 0}
+    for event, at_ns in events_ns.items():
+        rounded[event] = None if at_ns is None else round((at_ns - t0_ns) / 1000)
+    return rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A timeline cut into contiguous stages. Values in ms, exact to the µs; None where an event did not come.
+
+    A stage whose end cannot be seen in this stack is merged with the next: ``"llm+tts"``. A stage that begins before
+    its predecessor ended is negative: the services worked ahead.
+    """
+
+    stages_ms: Mapping[str, float | None]
+    total_ms: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """As it stands in the JSON document."""
+        return {"stages_ms": dict(self.stages_ms), "total_ms": self.total_ms}
+
+
+def ledger(
+    plan: Sequence[tuple[str, Event]], events_us: Mapping[Event, int | None], expected: frozenset[Event]
+) -> Ledger:
+    """Cut the events at `plan`."""
+    stages: dict[str, float | None] = {}
+    since: int | None = events_us["t0"]
+    names: list[str] = []
+    for name, event in plan:
+        names.append(name)
+        if event not in expected:
+            continue
+        at = events_us.get(event)
+        stages["+".join(names)] = None if at is None or since is None else (at - since) / 1000
+        since, names = at, []
+    # Without its last event (no judge, say) there is no total: a shorter sum under the same name would be a lie.
+    complete = plan[-1][1] in expected and None not in stages.values()
+    last = events_us.get(plan[-1][1])
+    return Ledger(stages, last / 1000 if complete and last is not None else None)

@@ -1,0 +1,142 @@
+"""When each sample of a reply would be played: what a caller's telephone makes of the packets that arrive.
+
+Playout starts with the first packet. A sample plays on arrival or when its predecessor ends, whichever is later: there
+is no jitter buffer that could hide a late packet. Predecessor means by sequence number, so a packet that was overtaken
+is waited for. A packet that never came is 20 ms of silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_voiceloop.wire import rtp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+NS_PER_SAMPLE = 1_000_000_000 // rtp.RATE_HZ
+UNDERRUN_MS = 5.0
+"""A pause between two packets that is shorter is jitter, and nobody hears it."""
+MAX_DROPOUT = 3000
+"""A sequence number that jumps further is a restarted sender (RFC 3550, A.1), not so many lost packets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One RTP packet and the moment it arrived (CLOCK_MONOTONIC). `payload` is µ-law at 8 kHz."""
+
+    arrival_ns: int
+    sequence: int
+    timestamp: int
+    marker: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Playout:
+    """A reply as it would be played. The arrays have one entry per packet played, in order of sequence."""
+
+    samples: NDArray[np.float32]
+    """All samples at 8 kHz, shape (n,), silence for lost packets included, pauses for want of a packet not."""
+    starts: NDArray[np.int64]
+    """Index in `samples` of the packet's first sample."""
+    arrival_ns: NDArray[np.int64]
+    play_ns: NDArray[np.int64]
+    lost: int
+    duplicated: int
+    """Packets whose sequence number had been there; the first one plays."""
+    reordered: int
+    """Packets that arrived after a later one."""
+    restarts: int
+    """Times the sequence began anew."""
+    timestamp_jumps: int
+    """Packets that follow their predecessor, have no marker, and yet another timestamp than its end."""
+    underruns: int
+    """Pauses of at least 5 ms for want of a packet; a pause before a marker bit is the sender's own and no underrun."""
+    gap_ms: float
+    """All of those pauses together, the short ones too."""
+    largest_gap_ms: float
+
+
+def playout(packets: Sequence[Arrival]) -> Playout:
+    """Play `packets`, given in order of arrival. Without packets everything is empty and zero."""
+    numbers, restarts = _unwrapped([packet.sequence for packet in packets])
+    first_seen: dict[int, Arrival] = {}
+    for number, packet in zip(numbers, packets, strict=True):
+        first_seen.setdefault(number, packet)
+    arrived = list(first_seen)
+    latest = np.maximum.accumulate(arrived) if arrived else ()
+    order = sorted(first_seen)
+
+    pieces: list[NDArray[np.float32]] = []
+    starts: list[int] = []
+    play_ns: list[int] = []
+    gaps_ms: list[float] = []
+    position = free_ns = lost = jumps = 0
+    before: tuple[int, Arrival] | None = None
+    for number in order:
+        packet = first_seen[number]
+        if before is not None:
+            missing = number - before[0] - 1
+            if missing:
+                lost += missing
+                pieces.append(np.zeros(missing * rtp.PACKET_SAMPLES, np.float32))
+                position += len(pieces[-1])
+                free_ns += len(pieces[-1]) * NS_PER_SAMPLE
+            elif not packet.marker and packet.timestamp != (before[1].timestamp + len(before[1].payload)) & 0xFFFFFFFF:
+                jumps += 1
+            if packet.arrival_ns > free_ns and not packet.marker:
+                gaps_ms.append((packet.arrival_ns - free_ns) / 1e6)
+        starts.append(position)
+        play_ns.append(max(packet.arrival_ns, free_ns))
+        pieces.append(rtp.decode_ulaw(packet.payload))
+        position += len(pieces[-1])
+        free_ns = play_ns[-1] + len(pieces[-1]) * NS_PER_SAMPLE
+        before = number, packet
+
+    return Playout(
+        samples=np.concatenate(pieces) if pieces else np.zeros(0, np.float32),
+        starts=np.array(starts, np.int64),
+        arrival_ns=np.array([first_seen[number].arrival_ns for number in order], np.int64),
+        play_ns=np.array(play_ns, np.int64),
+        lost=lost,
+        duplicated=len(packets) - len(first_seen),
+        reordered=sum(number < most for number, most in zip(arrived, latest, strict=True)),
+        restarts=restarts,
+        timestamp_jumps=jumps,
+        underruns=sum(gap >= UNDERRUN_MS for gap in gaps_ms),
+        gap_ms=sum(gaps_ms),
+        largest_gap_ms=max(gaps_ms, default=0.0),
+    )
+
+
+def moment_of_sample(played: Playout, index: int) -> int:
+    """When sample `index` of `played.samples` is played, in ns. Raises IndexError if there is no such sample."""
+    if not 0 <= index < len(played.samples):
+        raise IndexError(f"sample {index} of {len(played.samples)}")
+    packet = int(np.searchsorted(played.starts, index, side="right")) - 1
+    # The silence of lost packets follows its predecessor without a pause, so the predecessor's time serves.
+    return int(played.play_ns[packet]) + (index - int(played.starts[packet])) * NS_PER_SAMPLE
+
+
+def _unwrapped(sequences: Sequence[int]) -> tuple[list[int], int]:
+    """16-bit sequence numbers as numbers that do not wrap around, and how often the sender restarted."""
+    numbers: list[int] = []
+    restarts = 0
+    highest, offset = 0, 0
+    for sequence in sequences:
+        if not numbers:
+            highest = sequence
+        distance = (sequence + offset - highest + 0x8000) % 0x10000 - 0x8000
+        if abs(distance) > MAX_DROPOUT:
+            restarts += 1
+            offset = highest + 1 - sequence
+            distance = 1
+        numbers.append(highest + distance)
+        highest = max(highest, numbers[-1])
+    return numbers, restarts

@@ -1,0 +1,184 @@
+"""Percentiles of latencies in which time-outs stay (as infinite), and intervals that say how sure one can be.
+
+Values are numbers of one unit; infinity is a turn that never ended. NaN raises ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from numpy.typing import NDArray
+
+P95_LEAST_N = 20
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+class Interval(NamedTuple):
+    """The ends of a 95 % confidence interval; infinite where time-outs reach into it."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is shown of a series. None where there are too few values to say it."""
+
+    n: int
+    timed_out: int
+    """How many of the n are infinite."""
+    p50: float | None
+    low: float | None
+    high: float | None
+    """`low` to `high` is the median's 95 % interval (n ≥ 6)."""
+    p95: float | None
+    """From n ≥ 20; before that the maximum is all one knows."""
+    max: float | None
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Summary of `values`, time-outs as ``math.inf``."""
+    interval = interval_of_median(values)
+    return Summary(
+        n=len(values),
+        timed_out=sum(math.isinf(value) for value in values),
+        p50=median(values),
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        p95=p95(values),
+        max=max(values, default=None),
+    )
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The median; None without values."""
+    return percentile(values, 50) if values else None
+
+
+def p95(values: Sequence[float]) -> float | None:
+    """The 95th percentile; None for fewer than 20 values, which do not show one."""
+    return percentile(values, 95) if len(values) >= P95_LEAST_N else None
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """A percentile by linear interpolation, as numpy's default; infinite where it falls on or beside a time-out.
+
+    Raises ValueError without values and for a percentage outside 0 to 100.
+    """
+    if not values:
+        raise ValueError("a percentile needs at least one value")
+    _check(percent)
+    ordered = _ordered(values)
+    return float(_between(ordered, np.array([percent / 100 * (len(ordered) - 1)]))[0])
+
+
+def interval_of_median(values: Sequence[float]) -> Interval | None:
+    """The 95 % interval of the median by order statistics; None for fewer than 6 values, which cannot give one.
+
+    Exact, whatever the distribution: the median lies between the k-th smallest and the k-th largest value with
+    probability 1 - 2 P(Binomial(n, ½) < k), and k is the largest that keeps this at 95 % or above.
+    """
+    n, tail, k = len(values), 0, 0
+    while (tail := tail + math.comb(n, k)) / 2**n <= (1 - CONFIDENCE) / 2:
+        k += 1
+    if k == 0:
+        return None
+    ordered = _ordered(values)
+    return Interval(float(ordered[k - 1]), float(ordered[n - k]))
+
+
+def bootstrap_percentile(
+    values: Sequence[float], clusters: Sequence[Hashable], percent: float, seed: int = 0
+) -> Interval | None:
+    """The 95 % interval of a percentile by bootstrap over clusters; None for fewer than two clusters.
+
+    `clusters` names the utterance of each value. Whole utterances are drawn, since trials of one utterance resemble
+    each other: drawn singly, they would make the interval too narrow. Raises ValueError where lengths differ.
+    """
+    _check(percent)
+    member, draws = _draw(clusters, len(values), seed)
+    if draws is None:
+        return None
+    order = np.argsort(np.asarray(values, np.float64), kind="stable")
+    ordered = _ordered(values)
+    # How often each value, in order of size, is in each resample; then the value at a rank is found by counting up.
+    counted = np.cumsum(draws[:, member[order]], axis=1)
+    rank = percent / 100 * (counted[:, -1] - 1)
+    below, above = (_at_rank(ordered, counted, edge(rank)) for edge in (np.floor, np.ceil))
+    return _interval(_mixed(below, above, rank - np.floor(rank)))
+
+
+def bootstrap_ratio(
+    errors: Sequence[float], totals: Sequence[float], clusters: Sequence[Hashable], seed: int = 0
+) -> Interval | None:
+    """The 95 % interval of Σ errors / Σ totals, such as a corpus' word error rate, by bootstrap over clusters.
+
+    None for fewer than two clusters or without totals. Raises ValueError where lengths differ.
+    """
+    if len(errors) != len(totals):
+        raise ValueError(f"{len(errors)} errors, but {len(totals)} totals")
+    member, draws = _draw(clusters, len(errors), seed)
+    if draws is None:
+        return None
+    kinds = draws.shape[1]
+    wrong = draws @ np.bincount(member, np.asarray(errors, np.float64), kinds)
+    of = draws @ np.bincount(member, np.asarray(totals, np.float64), kinds)
+    return _interval(wrong[of > 0] / of[of > 0]) if of.any() else None
+
+
+def _check(percent: float) -> None:
+    if not 0 <= percent <= 100:
+        raise ValueError(f"a percentile lies between 0 and 100, not at {percent}")
+
+
+def _ordered(values: Sequence[float]) -> NDArray[np.float64]:
+    ordered = np.sort(np.asarray(values, np.float64))
+    if np.isnan(ordered).any():
+        raise ValueError(
+            "one of the values is not a number; a time-out is math.inf, and what was not measured is left out"
+        )
+    return ordered
+
+
+def _between(ordered: NDArray[np.float64], rank: NDArray[np.float64]) -> NDArray[np.float64]:
+    below = np.floor(rank).astype(int)
+    return _mixed(ordered[below], ordered[np.ceil(rank).astype(int)], rank - below)
+
+
+def _mixed(below: NDArray[np.float64], above: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Part of the way from `below` to `above`. Not plain arithmetic: 0 * inf and inf - inf are no numbers."""
+    with np.errstate(invalid="ignore"):
+        return np.where((share == 0) | (below == above), below, below + (above - below) * share)
+
+
+def _draw(clusters: Sequence[Hashable], n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Each value's cluster as a number, and how often each cluster is drawn in each resample (a row each)."""
+    if len(clusters) != n:
+        raise ValueError(f"{n} values, but {len(clusters)} clusters; each value needs the utterance it belongs to")
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(clusters))}
+    member = np.array([numbers[name] for name in clusters], np.int64)
+    kinds = len(numbers)
+    if kinds < 2:
+        return member, None
+    return member, np.random.default_rng(seed).multinomial(kinds, np.full(kinds, 1 / kinds), RESAMPLES)
+
+
+def _at_rank(
+    ordered: NDArray[np.float64], counted: NDArray[np.int64], rank: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = ordered[np.argmax(counted > rank[:, None], axis=1)]
+    return found
+
+
+def _interval(estimates: NDArray[np.float64]) -> Interval:
+    ordered, tail = np.sort(estimates), (1 - CONFIDENCE) / 2
+    low, high = _between(ordered, np.array([tail, 1 - tail]) * (len(ordered) - 1))
+    return Interval(float(low), float(high))

@@ -1,0 +1,89 @@
+"""The journal: one line of JSON for whatever is known, written at once, from which a report can be made after a crash.
+
+Each line is ``{"kind": …, "record": {…}}``:
+
+* ``run``: ``tool_version``, ``started_at``, ``environment``, ``settings``;
+* ``service``: an entry of the document's ``services``;
+* ``turn``: a turn as in the document, with ``nodeid`` of its test beside;
+* ``test``: an entry of the document's ``tests``; its ``turns`` may be left out, the journal has them already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_voiceloop.report.document import build, strict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+Kind = Literal["run", "service", "turn", "test"]
+UNFINISHED = "unfinished"
+"""The outcome of a test that has turns in the journal and no end."""
+
+
+def append(path: Path, kind: Kind, record: Mapping[str, Any]) -> None:
+    """Add one line. Safe for several processes at once: it is one write to a file opened for appending.
+
+    Makes parent folders. Raises OSError.
+    """
+    line = json.dumps({"kind": kind, "record": strict(record)}, allow_nan=False, separators=(",", ":")) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, line.encode("ascii"))
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal, without those that cannot be read: a crash may have torn the last one.
+
+    Raises OSError if there is no such file.
+    """
+    found = []
+    for line in path.read_bytes().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("record"), dict):
+            found.append(entry)
+    return found
+
+
+def from_journal(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The document as far as a journal knows it. Where it holds several runs, of the last one."""
+    run: Mapping[str, Any] = {}
+    services: list[Mapping[str, Any]] = []
+    turns: dict[str, list[dict[str, Any]]] = {}
+    ended: dict[str, Mapping[str, Any]] = {}
+    for line in lines:
+        record = line["record"]
+        match line.get("kind"):
+            case "run":
+                run, services, turns, ended = record, [], {}, {}
+            case "service":
+                services.append(record)
+            case "turn":
+                turns.setdefault(str(record.get("nodeid")), []).append(
+                    {key: value for key, value in record.items() if key != "nodeid"}
+                )
+            case "test":
+                ended[str(record.get("nodeid"))] = {key: value for key, value in record.items() if key != "services"}
+    tests = [
+        {"nodeid": nodeid, "outcome": UNFINISHED, "budgets": [], "turns": turns.get(nodeid, [])}
+        | {key: value for key, value in ended.get(nodeid, {}).items() if value or key != "turns"}
+        for nodeid in dict.fromkeys((*turns, *ended))
+    ]
+    return build(
+        tests,
+        services,
+        tool_version=str(run.get("tool_version", "")),
+        started_at=str(run.get("started_at", "")),
+        environment=run.get("environment") or {},
+        settings=run.get("settings") or {},
+    )

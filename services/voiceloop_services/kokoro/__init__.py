@@ -1,0 +1,1 @@
+"""Text to speech: text frames from llama in, audio frames to outbound."""

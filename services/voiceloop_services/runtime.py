@@ -1,0 +1,201 @@
+"""What the four services share: the command line, the ready line, the log, sockets that speak frames."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from pytest_voiceloop.wire import datagrams, frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+EXIT_MISSING = 69
+"""BSD's EX_UNAVAILABLE: something that the service needs is not there; the last line says what and the cure."""
+RECEIVE_BYTES = 65_536
+Address = tuple[str, int]
+
+
+class MissingError(Exception):
+    """A model, library or device that is not there."""
+
+    def __init__(self, missing: str, cure: str) -> None:
+        super().__init__(f"{missing} ({cure})")
+        self.missing = missing
+        self.cure = cure
+
+
+class Engine(Protocol):
+    """What an engine tells about itself; the service prints it in its ready line."""
+
+    def facts(self) -> dict[str, object]:
+        """JSON-able: engine, model, model_sha256 (None where there is no file), device, version, settings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallSlots:
+    """The call ids that this stack can serve: `first`, `first + step`, … (`count` of them)."""
+
+    first: int
+    count: int
+    step: int
+
+    def ids(self) -> range:
+        """All ids."""
+        return range(self.first, self.first + self.count * self.step, self.step)
+
+    def __contains__(self, call_id: object) -> bool:
+        """Whether a call id, as text or number, is one of the slots."""
+        return str(call_id).isdigit() and int(str(call_id)) in self.ids()
+
+
+def address(text: str) -> Address:
+    """``host:port`` of the command line."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; write it as host:port, such as 127.0.0.1:8083")
+    return host, int(port)
+
+
+def call_slots(text: str) -> CallSlots:
+    """``first:count:step`` of the command line."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(p.isdigit() for p in parts) or 0 in map(int, parts[1:]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no first:count:step, such as 151:4:2")
+    return CallSlots(*map(int, parts))
+
+
+def parser(service: str, engines: Sequence[str], description: str) -> argparse.ArgumentParser:
+    """The options every service has; the first engine is the default."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m voiceloop_services.{service}",
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    made.add_argument(
+        "--engine",
+        choices=engines,
+        default=engines[0],
+        help="what does the work; scripted is for testing a harness",
+    )
+    made.add_argument(
+        "--calls", type=call_slots, default="151:4:2", metavar="FIRST:COUNT:STEP", help="the call ids served"
+    )
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    made.add_argument(
+        "--control",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="speak END and CANCEL to the neighbours; switch it off where a neighbour does not know them",
+    )
+    made.add_argument("--log-level", choices=("debug", "info", "warning"), default="info")
+    return made
+
+
+def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logger], NoReturn]) -> NoReturn:
+    """Run `serve` until SIGTERM or SIGINT, with logging set up and MissingError turned into exit 69."""
+    logging.basicConfig(
+        level=options.log_level.upper(),
+        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Sockets and models are freed by the kernel; what matters at the end is that nothing can hang.
+        signal.signal(number, lambda *_: os._exit(0))
+    # A thread that dies unheard would leave a call silent without a word in the log.
+    threading.excepthook = lambda args: logging.getLogger(service).error(
+        "thread %s died", args.thread.name if args.thread else "?", exc_info=args.exc_value
+    )
+    try:
+        serve(logging.getLogger(service))
+    except MissingError as error:
+        print(json.dumps({"missing": error.missing, "cure": error.cure}), flush=True)
+        sys.exit(EXIT_MISSING)
+    except OSError as error:
+        logging.getLogger(service).error("%s", error)  # noqa: TRY400 (the address is in the text; a trace adds nothing)
+        sys.exit(1)
+
+
+def announce_ready(service: str, engine: Engine) -> None:
+    """Print the ready line: one JSON object on standard output, after warm-up and with every port bound."""
+    print(json.dumps({"ready": service, **engine.facts()}), flush=True)
+
+
+def listen_tcp(at: Address) -> socket.socket:
+    """A listening socket. Raises OSError that names the address."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _bind(made, at)
+    made.listen(16)
+    return made
+
+
+def bind_udp(at: Address) -> socket.socket:
+    """A bound datagram socket. Raises OSError that names the address."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    _bind(made, at)
+    return made
+
+
+def _bind(made: socket.socket, at: Address) -> None:
+    try:
+        made.bind(at)
+    except OSError as error:
+        made.close()
+        raise OSError(error.errno, f"cannot bind {at[0]}:{at[1]}: {error.strerror}") from None
+
+
+def accept(listener: socket.socket) -> tuple[socket.socket, Address]:
+    """The next connection, with TCP_NODELAY."""
+    connection, peer = listener.accept()
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection, peer
+
+
+def connect(to: Address, timeout_s: float = 2.0) -> socket.socket:
+    """A connection with TCP_NODELAY; it blocks without limit once it stands. Raises OSError."""
+    connection = socket.create_connection(to, timeout=timeout_s)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(None)
+    return connection
+
+
+def read_frames(connection: socket.socket, layout: frames.Layout) -> Iterator[frames.Frame]:
+    """Frames until the peer closes. Raises frames.WireError for what is no frame, OSError for a lost connection."""
+    decoder = frames.Decoder(layout)
+    while data := connection.recv(RECEIVE_BYTES):
+        try:
+            yield from decoder.feed(data)
+        except frames.WireError as error:
+            # What came whole before it is still good.
+            yield from error.frames
+            raise
+    decoder.finish()
+
+
+def receive_datagrams(bound: socket.socket, log: logging.Logger) -> Iterator[tuple[datagrams.Datagram, Address]]:
+    """Control datagrams and where they came from; anything else is logged and dropped."""
+    while True:
+        data, sender = bound.recvfrom(datagrams.MAX_BYTES + 1)
+        datagram = datagrams.parse(data)
+        if datagram is None:
+            log.warning("dropped a datagram from %s:%d that is no control datagram: %r", *sender, data[:40])
+        else:
+            yield datagram, sender
+
+
+def start(target: Callable[..., None], *args: object, name: str) -> threading.Thread:
+    """A daemon thread."""
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread.start()
+    return thread

@@ -29,7 +29,7 @@ def pull_osr(folder: Path | None) -> int:
     if not wav.exists():
         print(f"fetching {URL}", file=sys.stderr)
         try:
-            with urllib.request.urlopen(URL, timeout=30) as response:  # noqa: S310 (a constant https address)
+            with urllib.request.urlopen(URL, timeout=30) as response:
                 data = response.read()
         except OSError as error:
             print(f"{URL} cannot be fetched: {error}. Fetch it by hand and put it at {wav}", file=sys.stderr)

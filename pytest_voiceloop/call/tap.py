@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import select
 import selectors
 import socket
 import struct
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _RECEIVE_BYTES = 65_536
 _CONNECT_TIMEOUT_S = 2.0
+_CLOSE_TIMEOUT_S = 5.0
+_HANG_UP_CHECK_MS = 100
 
 
 class Recorder:
@@ -68,6 +71,7 @@ def taps(points: Sequence[TapPoint], recorder: Recorder, is_sink: Callable[[str]
     `is_sink(call_id)` says whether a call's frames go nowhere (the judge's). Raises OSError naming the port.
     """
     live: set[socket.socket] = set()
+    relays: list[threading.Thread] = []
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         for point in points:
@@ -82,9 +86,12 @@ def taps(points: Sequence[TapPoint], recorder: Recorder, is_sink: Callable[[str]
                 for key, _ in selector.select():
                     if key.data is None:
                         return
-                    connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
-                    relay = _Relay(connection, key.data, recorder, is_sink, live)
-                    threading.Thread(target=relay.run, name=f"tap-{key.data.link.role}", daemon=True).start()
+                    # Out of descriptors, or the peer is gone already: neither is a reason to stop listening.
+                    with contextlib.suppress(OSError):
+                        connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
+                        relays[:] = [relay for relay in relays if relay.is_alive()]
+                        relay = _Relay(connection, key.data, recorder, is_sink, live)
+                        relays.append(_start(relay.run, f"tap-{key.data.link.role}"))
 
         acceptor = threading.Thread(target=accept, name="taps", daemon=True)
         acceptor.start()
@@ -93,8 +100,21 @@ def taps(points: Sequence[TapPoint], recorder: Recorder, is_sink: Callable[[str]
         finally:
             close.close()
             acceptor.join()
-            for connection in list(live):
-                _reset(connection)
+            deadline = time.monotonic() + _CLOSE_TIMEOUT_S
+            # More than once, since a relay may be connecting just now.
+            while relays and time.monotonic() < deadline:
+                for connection in list(live):
+                    # A peer that does not read keeps a thread in sendall, which only the end of both directions wakes.
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                relays[0].join(0.02)
+                relays[:] = [relay for relay in relays if relay.is_alive()]
+
+
+def _start(target: Callable[..., None], name: str, *args: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _listen(port: int) -> socket.socket:
@@ -131,97 +151,95 @@ class _Relay:
     ) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.source = connection
+        self.target: socket.socket | None = None
         self.point = point
         self.recorder = recorder
         self.is_sink = is_sink
         self.live = live
         self.call_id = ""
         self.decoder: Decoder | None = Decoder(point.link.layout)
+        self.helpers: list[threading.Thread] = []
+        # Nothing can reach the target any more.
+        self.over = threading.Event()
         live.add(connection)
 
     def run(self) -> None:
-        """Relay until either side closes."""
-        target: socket.socket | None = None
+        """Relay until both directions have ended."""
+        send: Callable[[bytes, int], None] | None = None
         held = b""
         sink = False
-        send: Callable[[bytes, int], None] | None = None
         try:
             while data := self.source.recv(_RECEIVE_BYTES):
                 at_ns = time.monotonic_ns()
                 if send is not None:
                     send(data, at_ns)
-                for frame in self._decode(data):
-                    self._stamp(frame, at_ns)
+                frames = self._decode(data)
                 if send is None and not sink:
                     held += data
                     if self.call_id or self.decoder is None:
                         sink = self.point.upstream is None or self.is_sink(self.call_id)
                         if not sink:
-                            target = self._connect()
-                            send = self._sender(target)
+                            # Before the stamps: what the target refuses has not crossed.
+                            send = self._connect()
                             send(held, at_ns)
+                for frame in frames:
+                    self._stamp(frame, at_ns)
             if send is not None:
                 send(b"", time.monotonic_ns())
-            elif sink:
-                # The harness is the end of this link: closing is its answer to the peer's end of stream.
-                self.source.close()
         except OSError:
             # One side is gone; the other has to see that, and the turn that misses a frame reports it.
-            for connection in (self.source, target):
+            self.over.set()
+            for connection in (self.source, self.target):
                 if connection is not None:
                     _reset(connection)
-        finally:
-            if target is None:
-                self.live.discard(self.source)
+            if send is not None:
+                # Wakes the thread of a delay.
+                with contextlib.suppress(OSError):
+                    send(b"", 0)
+        for helper in self.helpers:
+            helper.join()
+        # Where the harness is the end of the link, closing is its answer to the peer's end of stream.
+        for connection in (self.source, self.target):
+            if connection is not None:
+                connection.close()
+                self.live.discard(connection)
 
     def _decode(self, data: bytes) -> list[Frame]:
         if self.decoder is None:
             return []
         try:
-            return self.decoder.feed(data)
+            frames = self.decoder.feed(data)
         except WireError as error:
             # The target may refuse it; a tap passes on whatever comes, and only its stamps end here.
             self.decoder = None
-            return [Frame("garbled", str(error).encode())]  # type: ignore[arg-type]
+            return [*error.frames, Frame("garbled", str(error).encode())]  # type: ignore[arg-type]
+        if frames and frames[0].kind == "hello":
+            self.call_id = frames[0].text
+        return frames
 
     def _stamp(self, frame: Frame, at_ns: int) -> None:
-        if frame.kind == "hello":
-            self.call_id = frame.text
         self.recorder.add(
             Crossing(at_ns, self.point.link.role, self.call_id, frame.kind, frame.payload, frame.sample_rate_hz)
         )
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> Callable[[bytes, int], None]:
+        """Connect to the target, and return what sends it data that came at a time; no data ends the stream."""
         assert self.point.upstream is not None
-        target = socket.create_connection((HOST, self.point.upstream), timeout=_CONNECT_TIMEOUT_S)
+        self.target = target = socket.create_connection((HOST, self.point.upstream), timeout=_CONNECT_TIMEOUT_S)
+        self.live.add(target)
         target.settimeout(None)
         target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.live.add(target)
-        threading.Thread(target=self._back, args=(target,), name="tap-back", daemon=True).start()
-        return target
-
-    def _back(self, target: socket.socket) -> None:
-        """What the target says goes back as it is; that the target is gone is passed on as a reset."""
-        try:
-            while data := target.recv(_RECEIVE_BYTES):
-                self.source.sendall(data)
-            with contextlib.suppress(OSError):
-                self.source.shutdown(socket.SHUT_WR)
-        except OSError:
-            _reset(self.source)
-        self.live -= {target, self.source}
-
-    def _sender(self, target: socket.socket) -> Callable[[bytes, int], None]:
+        self.helpers.append(_start(self._back, "tap-back", target))
         delay_ns = round(self.point.link.delay_ms * 1e6)
 
-        def send(data: bytes) -> None:
+        def send(data: bytes, _: int) -> None:
             if data:
                 target.sendall(data)
             else:
                 target.shutdown(socket.SHUT_WR)
 
         if not delay_ns:
-            return lambda data, _: send(data)
+            return send
         # A delay must not keep the next frame from being read and stamped, so another thread waits it out.
         waiting: queue.SimpleQueue[tuple[bytes, int]] = queue.SimpleQueue()
 
@@ -229,10 +247,30 @@ class _Relay:
             with contextlib.suppress(OSError):
                 while True:
                     data, at_ns = waiting.get()
-                    time.sleep(max(0.0, (at_ns + delay_ns - time.monotonic_ns()) / 1e9))
-                    send(data)
+                    if self.over.wait(max(0.0, (at_ns + delay_ns - time.monotonic_ns()) / 1e9)):
+                        return
+                    send(data, at_ns)
                     if not data:
                         return
 
-        threading.Thread(target=write, name="tap-delay", daemon=True).start()
+        self.helpers.append(_start(write, "tap-delay"))
         return lambda data, at_ns: waiting.put((data, at_ns))
+
+    def _back(self, target: socket.socket) -> None:
+        """What the target says goes back as it is; that the target is gone is passed on as a reset."""
+        try:
+            while data := target.recv(_RECEIVE_BYTES):
+                self.source.sendall(data)
+            self.source.shutdown(socket.SHUT_WR)
+            # A process that was killed ends its stream as politely as one that has no more to say. What it answers to
+            # the next frame tells the two apart; poll reports that, or the end of both directions, unasked.
+            hang_up = select.poll()
+            hang_up.register(target, 0)
+            while not hang_up.poll(_HANG_UP_CHECK_MS) and not self.over.is_set():
+                pass
+            gone = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        except OSError:
+            gone = True
+        if gone:
+            _reset(self.source)
+        self.over.set()

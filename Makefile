@@ -1,0 +1,53 @@
+# make test      unit and integration tests, without models
+# make pipeline  the whole loop on real models: pytest -m pipeline, and a report
+# make torch     the same loop with the kokoro package on PyTorch
+# make check     ruff, format, mypy
+# Arguments go through: make pipeline ARGS="-k canoe"
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# llama-cpp-python comes as source; this leaves out what the stack does not use.
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
+
+.PHONY: test pipeline torch check models clean
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+pipeline: models
+	$(BIN)/python -m pytest -m pipeline --voiceloop-require --voiceloop-report=html $(ARGS)
+
+torch: $(VENV)/.torch models
+	$(BIN)/voiceloop models pull kokoro-82m-torch
+	$(BIN)/python -m pytest -m torch --voiceloop-require --voiceloop-report=html $(ARGS)
+
+models: $(VENV)/.stack
+	$(BIN)/voiceloop models pull
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+$(VENV)/.stack: $(VENV)/.test pyproject.toml
+	@echo "Installing the engines. llama-cpp-python is compiled: about 6 minutes on two cores, once."
+	$(BIN)/python -m pip install --progress-bar on --editable ".[stack]"
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.stack pyproject.toml
+	$(BIN)/python -m pip install --progress-bar on --editable ".[stack,torch]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) voiceloop-results voiceloop-demo

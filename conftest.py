@@ -1,0 +1,3 @@
+"""The project's own tests need pytester, which runs pytest inside pytest."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,61 @@
+"""The console script ``voiceloop``. Each command is a thin shell around what the plugin or the services can do."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="voiceloop", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    demo = commands.add_parser("demo", help="a whole run on a scripted stack, without any model, and its report")
+    demo.add_argument("--dir", type=Path, default=Path("voiceloop-demo"), help="where the report goes")
+
+    doctor = commands.add_parser("doctor", help="what the reference stack needs and what is missing, one cure a line")
+    doctor.add_argument("--json", action="store_true")
+
+    models = commands.add_parser("models", help="list, pull or verify the reference stack's models", add_help=False)
+    models.add_argument("rest", nargs=argparse.REMAINDER)
+
+    corpus = commands.add_parser("corpus", help="fetch a corpus of human speech")
+    corpus.add_argument("action", choices=["pull"])
+    corpus.add_argument("name", choices=["osr"])
+    corpus.add_argument("--to", type=Path, default=None, metavar="DIR", help="folder to put it in (default: the cache)")
+
+    # argparse keeps options out of REMAINDER, so what belongs to the models' own command line is split off first.
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["models"]:
+        return subprocess.call([sys.executable, "-m", "voiceloop_services.models", *given[1:]])
+    options = parser.parse_args(given)
+    if options.command == "demo":
+        return _demo(options.dir.absolute())
+    if options.command == "doctor":
+        from pytest_voiceloop.doctor import run_doctor
+
+        return run_doctor(as_json=options.json)
+    from pytest_voiceloop.call.osr import pull_osr
+
+    return pull_osr(options.to)
+
+
+def _demo(folder: Path) -> int:
+    tests = Path(__file__).parent / "demo"
+    return subprocess.call(
+        [
+            *(sys.executable, "-m", "pytest", str(tests), f"--rootdir={tests}", "-c", str(tests / "pytest.ini")),
+            *("-p", "no:cacheprovider", f"--voiceloop-dir={folder}", "--voiceloop-report=html"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

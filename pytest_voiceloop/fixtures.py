@@ -1,0 +1,194 @@
+"""The fixtures. Everything heavy is imported when the first of them is used."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from pytest_voiceloop.run import MEASURED, RUN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_voiceloop.call.alone import KokoroAlone, LlamaAlone, OutboundAlone, WhisperAlone
+    from pytest_voiceloop.call.corpus import Corpus, Utterance
+    from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.call.simulator import Simulator
+    from pytest_voiceloop.run import Run
+    from pytest_voiceloop.stack.spec import StackSpec
+
+
+@pytest.fixture(scope="session")
+def voiceloop_pace(request: pytest.FixtureRequest) -> Literal["asap", "realtime"]:
+    """The reply's pace, ``--voiceloop-pace``. Parametrize it indirectly to run a test at both."""
+    pace: Literal["asap", "realtime"] = getattr(request, "param", request.config.stash[RUN].settings.pace)
+    return pace
+
+
+@pytest.fixture(scope="session")
+def voiceloop_stack_spec(pytestconfig: pytest.Config, voiceloop_pace: Literal["asap", "realtime"]) -> StackSpec:
+    """What to boot: the reference stack. Override it in a conftest to boot another."""
+    from pytest_voiceloop.stack.reference import reference_stack
+
+    return reference_stack(voiceloop_pace, seed=pytestconfig.stash[RUN].settings.seed)
+
+
+@pytest.fixture(scope="session")
+def voiceloop_stack(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> Iterator[LiveStack]:
+    """The booted stack, shared by the session's tests."""
+    run = pytestconfig.stash[RUN]
+    spec = voiceloop_stack_spec
+    with usage_errors():
+        for service, delay_ms in run.settings.slow.items():
+            spec = spec.slowed(service, delay_ms)
+    with booted(run, spec, f"stack-{spec.pace}") as live:
+        yield live
+
+
+@pytest.fixture
+def voiceloop_simulator(request: pytest.FixtureRequest, voiceloop_stack: LiveStack) -> Iterator[Simulator]:
+    """A caller; the call starts with its first `say` and ends with the test."""
+    from pytest_voiceloop.call.simulator import Simulator
+
+    run = request.config.stash[RUN]
+    item: pytest.Item = request.node
+    for process in voiceloop_stack.running.processes:
+        if process.popen.poll() is not None:
+            run.say(f"  {process.name} had died; starting it again")
+    voiceloop_stack.running.restart_dead()
+    simulator = Simulator(
+        voiceloop_stack,
+        trials=run.settings.trials,
+        warmup=run.settings.warmup,
+        on_turn=lambda turn, capture: run.keep(item, voiceloop_stack, turn, capture),
+    )
+    try:
+        yield simulator
+    finally:
+        simulator.hang_up()
+
+
+@pytest.fixture(scope="session")
+def voiceloop_corpus(pytestconfig: pytest.Config) -> Corpus:
+    """The corpus: ``--voiceloop-corpus``, or the one that comes with the plugin."""
+    return selected_corpus(pytestconfig.stash[RUN])
+
+
+@pytest.fixture
+def voiceloop_utterance(request: pytest.FixtureRequest) -> Utterance:
+    """One utterance of the corpus; a test that takes it runs once for each."""
+    utterance: Utterance = request.param
+    return utterance
+
+
+@pytest.fixture(scope="session")
+def voiceloop_whisper(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> Iterator[WhisperAlone]:
+    """Whisper by itself; no other model is loaded."""
+    from pytest_voiceloop.call.alone import WhisperAlone
+
+    with booted(pytestconfig.stash[RUN], voiceloop_stack_spec.only("whisper"), "whisper") as live:
+        yield WhisperAlone(live)
+
+
+@pytest.fixture(scope="session")
+def voiceloop_llama(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> Iterator[LlamaAlone]:
+    """Llama by itself; no other model is loaded."""
+    from pytest_voiceloop.call.alone import LlamaAlone
+
+    with booted(pytestconfig.stash[RUN], voiceloop_stack_spec.only("llama"), "llama") as live:
+        yield LlamaAlone(live)
+
+
+@pytest.fixture(scope="session")
+def voiceloop_kokoro(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> Iterator[KokoroAlone]:
+    """Kokoro by itself; no other model is loaded."""
+    from pytest_voiceloop.call.alone import KokoroAlone
+
+    with booted(pytestconfig.stash[RUN], voiceloop_stack_spec.only("kokoro"), "kokoro") as live:
+        yield KokoroAlone(live)
+
+
+@pytest.fixture(scope="session")
+def voiceloop_outbound(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> Iterator[OutboundAlone]:
+    """The outbound audio processor by itself; no model is loaded."""
+    from pytest_voiceloop.call.alone import OutboundAlone
+
+    with booted(pytestconfig.stash[RUN], voiceloop_stack_spec.only("outbound"), "outbound") as live:
+        yield OutboundAlone(live)
+
+
+@contextlib.contextmanager
+def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
+    """A live stack; a missing prerequisite skips, or fails with ``--voiceloop-require``."""
+    from pytest_voiceloop.call.live import live_stack
+    from pytest_voiceloop.report.journal import append
+    from pytest_voiceloop.run import services_json
+    from pytest_voiceloop.stack.ports import PortError
+    from pytest_voiceloop.stack.process import MissingPrerequisiteError, StackError
+
+    if spec.scripted and run.settings.require:
+        pytest.fail(
+            "--voiceloop-require refuses a scripted stack: no model listens, thinks or speaks in it. Leave the option "
+            "out, or boot real engines (voiceloop_stack_spec)",
+            pytrace=False,
+        )
+    logs = run.logs(name)
+    with contextlib.ExitStack() as stack:
+        live, broken = None, None
+        try:
+            live = stack.enter_context(
+                live_stack(
+                    spec,
+                    logs,
+                    fixed_ports=run.settings.ports == "fixed",
+                    progress=lambda text: run.say(f"  {'scripted · ' if spec.scripted else ''}{text}"),
+                )
+            )
+        except (StackError, PortError) as error:
+            broken = error
+        # Outside of the except clause, so that the message stands without a trace of how it came about.
+        if isinstance(broken, MissingPrerequisiteError) and not run.settings.require:
+            pytest.skip(str(broken))
+        if live is None:
+            pytest.fail(str(broken), pytrace=False)
+        for service in services_json(live):
+            append(run.journal, "service", service)
+        yield live
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a spec that does not fit into one message without a trace."""
+    from pytest_voiceloop.stack.spec import SpecError
+
+    wrong = ""
+    try:
+        yield
+    except SpecError as error:
+        wrong = str(error)
+    if wrong:
+        pytest.fail(wrong, pytrace=False)
+
+
+def selected_corpus(run: Run) -> Corpus:
+    """The run's corpus. Raises CorpusError."""
+    from pytest_voiceloop.call.corpus import default_corpus_folder, load_corpus
+
+    return load_corpus(run.settings.corpus or default_corpus_folder())
+
+
+__all__ = [
+    "MEASURED",
+    "voiceloop_corpus",
+    "voiceloop_kokoro",
+    "voiceloop_llama",
+    "voiceloop_outbound",
+    "voiceloop_pace",
+    "voiceloop_simulator",
+    "voiceloop_stack",
+    "voiceloop_stack_spec",
+    "voiceloop_utterance",
+    "voiceloop_whisper",
+]

@@ -1,0 +1,126 @@
+"""The markers `latency` and `quality`: parsed and checked at collection, judged after the test."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_voiceloop.measure.budgets import Budget, Verdict, check_n, judge, judge_rate
+from pytest_voiceloop.measure.statistics import bootstrap_ratio
+from pytest_voiceloop.measure.timeline import WHERE
+from pytest_voiceloop.measure.turn import LATENCY_METRICS, QUALITY_METRICS, Turn, latency_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LATENCY_SHAPE = 'latency(total="2s", stt="500ms", voice_to_voice=…, percentile=95)'
+QUALITY_SHAPE = "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02)"
+REALTIME_REFUSES = ("total", "transfer")
+"""At real-time pace these contain the reply's whole duration, which is no latency."""
+
+
+def parse(item: pytest.Item) -> tuple[Budget, ...]:
+    """The budgets of a test; the closest marker wins, metric by metric. Raises pytest.UsageError naming the test."""
+    budgets: dict[str, Budget] = {}
+    for mark in [*item.iter_markers("latency"), *item.iter_markers("quality")]:
+        source = f"@pytest.mark.{mark.name} on {item.nodeid}"
+        try:
+            found = _latency(mark, source) if mark.name == "latency" else _quality(mark, source)
+        except ValueError as error:
+            raise pytest.UsageError(f"{source}: {error}") from None
+        for budget in found:
+            budgets.setdefault(budget.metric, budget)
+    return tuple(budgets.values())
+
+
+def _latency(mark: pytest.Mark, source: str) -> list[Budget]:
+    from pytest_voiceloop.measure.durations import parse_ms
+
+    if mark.args:
+        raise ValueError(f"takes keywords only: {LATENCY_SHAPE}")
+    limits = dict(mark.kwargs)
+    percentile = limits.pop("percentile", None)
+    if percentile is not None and (isinstance(percentile, bool) or not isinstance(percentile, (int, float))):
+        raise ValueError(f"percentile={percentile!r} is no number between 0 and 100")
+    if percentile is not None and not 0 < percentile < 100:
+        raise ValueError(f"percentile={percentile!r} lies not between 0 and 100")
+    _check_names(limits, tuple(LATENCY_METRICS))
+    limits = limits or {"total": "2s"}
+    return [Budget(name, parse_ms(value, name), "ms", source, percentile) for name, value in limits.items()]
+
+
+def _quality(mark: pytest.Mark, source: str) -> list[Budget]:
+    if mark.args or not mark.kwargs:
+        raise ValueError(f"takes at least one keyword: {QUALITY_SHAPE}")
+    _check_names(mark.kwargs, QUALITY_METRICS)
+    for name, value in mark.kwargs.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise ValueError(f"{name}={value!r} is no share; write errors per word from 0 to 1, such as 0.1")
+    return [Budget(name, float(value), "ratio", source) for name, value in mark.kwargs.items()]
+
+
+def _check_names(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    import difflib
+
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"there is no {name!r}{hint} Known are {', '.join(known)}")
+
+
+def check_pace(budgets: Sequence[Budget], pace: str) -> None:
+    """Raise pytest.UsageError for a budget that means nothing at this pace."""
+    for budget in budgets:
+        if pace == "realtime" and budget.metric in REALTIME_REFUSES:
+            raise pytest.UsageError(
+                f"{budget.source}: at pace realtime, {budget.metric} contains the reply's whole duration, so a budget "
+                "on it says nothing; set one on voice_to_voice, or measure this test at pace asap"
+            )
+
+
+def judge_turns(budgets: Sequence[Budget], turns: Sequence[Turn]) -> list[tuple[Budget, Verdict]]:
+    """Hold a test's turns against its budgets. Warm-up and void turns do not count; a time-out counts as infinite."""
+    counted = [turn for turn in turns if not turn.warmup and turn.status != "void"]
+    return [(budget, _judge(budget, counted)) for budget in budgets]
+
+
+def _judge(budget: Budget, turns: Sequence[Turn]) -> Verdict:
+    ids = [turn.utterance.id for turn in turns]
+    if budget.unit == "ms":
+        values = [_latency_value(turn, budget.metric) for turn in turns]
+        try:
+            check_n(budget, len(values))
+        except ValueError as error:
+            return Verdict("over", None, None, None, len(values), str(error))
+        return judge(budget, values, ids)
+    errors, totals = _rates(budget.metric, turns)
+    observed = sum(errors) / sum(totals) if sum(totals) else None
+    return judge_rate(budget, observed, bootstrap_ratio(errors, totals, ids) if totals else None, len(turns))
+
+
+def _latency_value(turn: Turn, metric: str) -> float | None:
+    value = latency_ms(turn, metric)
+    return math.inf if value is None and turn.status in ("timeout", "failed") else value
+
+
+def _rates(metric: str, turns: Sequence[Turn]) -> tuple[list[float], list[float]]:
+    if metric == "cut_off_rate":
+        return [float("cut_off" in turn.flags) for turn in turns], [1.0] * len(turns)
+    words = [turn.transcript if metric == "transcript_wer" else turn.heard for turn in turns]
+    return [float(w.errors or 0) for w in words], [float(w.words or 0) for w in words]
+
+
+def describe_failures(turns: Sequence[Turn]) -> list[str]:
+    """One sentence for each turn that did not come to its end."""
+    return [
+        f"turn {number} ({turn.utterance.id}, call {turn.call_id}): "
+        + (
+            "; ".join(f"{event.upper()} never came on {WHERE[event]}" for event in turn.missing)
+            or "the reply did not end in time"
+        )
+        for number, turn in enumerate(turns, start=1)
+        if not turn.warmup and turn.status in ("timeout", "failed")
+    ]

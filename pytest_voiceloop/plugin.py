@@ -1,0 +1,148 @@
+"""pytest's hooks, each a few lines. Importing this costs next to nothing; what is heavy waits until a test needs it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_voiceloop import settings
+from pytest_voiceloop.fixtures import *  # noqa: F403 (the fixtures are the plugin's; fixtures.__all__ lists them)
+from pytest_voiceloop.run import BUDGETS, MEASURED, RUN, Collector, Measured, new_run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+BOOT_AND_TURNS_TIMEOUT_S = 120
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare ``--voiceloop-…`` and their ini twins."""
+    settings.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and read the settings: a bad value stops the run before anything is booted."""
+    for description in (
+        "pipeline: speaks with a whole voice stack; run these tests with -m pipeline",
+        'latency(total="2s", stt="500ms", ..., percentile=95): fail the test when a stage or total takes longer',
+        "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02): fail the test when more words are lost",
+    ):
+        config.addinivalue_line("markers", description)
+    worker_input = getattr(config, "workerinput", {})
+    run = new_run(
+        settings.read(config), worker_input.get("workerid", ""), worker_input.get("voiceloop_run"), _say(config)
+    )
+    if run.settings.ports == "fixed" and (getattr(config.option, "numprocesses", None) or run.worker):
+        raise pytest.UsageError("--voiceloop-ports=fixed: two workers cannot share one plan; leave out -n, or use auto")
+    config.stash[RUN] = run
+    config.pluginmanager.register(Collector(run), "voiceloop-collector")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give xdist's workers the run's id, so that all write into one folder."""
+    node.workerinput["voiceloop_run"] = node.config.stash[RUN].id
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes `voiceloop_utterance` once for each utterance of the corpus."""
+    definitions = metafunc._arg2fixturedefs.get("voiceloop_utterance", ())  # noqa: SLF001 (no public way to see an override)
+    if not definitions or definitions[-1].func.__module__ != "pytest_voiceloop.fixtures":
+        return
+    from pytest_voiceloop.call.corpus import CorpusError
+    from pytest_voiceloop.fixtures import selected_corpus
+
+    try:
+        corpus = selected_corpus(metafunc.config.stash[RUN])
+    except CorpusError as error:
+        raise pytest.UsageError(str(error)) from None
+    metafunc.parametrize("voiceloop_utterance", list(corpus), ids=str, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Check the budgets of our own tests, and give those without a time limit one that leaves the boot out."""
+    limited = not config.pluginmanager.hasplugin("timeout") or _has_global_timeout(config)
+    for item in items:
+        if not _is_ours(item):
+            continue
+        from pytest_voiceloop import markers
+
+        item.stash[BUDGETS] = markers.parse(item)
+        markers.check_pace(item.stash[BUDGETS], _pace(item))
+        item.stash[MEASURED] = Measured()
+        if not limited and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(BOOT_AND_TURNS_TIMEOUT_S, func_only=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Judge the budgets after a test that passed, so that a miss is FAILED, and xfail holds."""
+    result = yield
+    if _is_ours(item):
+        from pytest_voiceloop import results
+
+        results.enforce(item)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put what was measured on the report: it travels to xdist's controller as JSON."""
+    report = yield
+    if MEASURED in item.stash and (call.when == "call" or report.outcome != "passed"):
+        from pytest_voiceloop import results
+
+        results.attach(item, report)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write run.json and the reports that were asked for, however the run ended."""
+    run = session.config.stash[RUN]
+    if run.records:
+        from pytest_voiceloop import results
+
+        results.write(run)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what was measured."""
+    run = config.stash[RUN]
+    if run.document is not None:
+        from pytest_voiceloop import results
+
+        results.show(terminalreporter, run)
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    # "pipeline" and "latency" are common words: a marker alone does not make a test ours.
+    return any(name.startswith("voiceloop_") for name in getattr(item, "fixturenames", ()))
+
+
+def _pace(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    pace: str = (callspec.params if callspec else {}).get("voiceloop_pace", item.config.stash[RUN].settings.pace)
+    return pace
+
+
+def _has_global_timeout(config: pytest.Config) -> bool:
+    return bool(config.getoption("timeout", None) or config.getini("timeout") or os.environ.get("PYTEST_TIMEOUT"))
+
+
+def _say(config: pytest.Config) -> Any:
+    def say(text: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or reporter.verbosity < 0 or hasattr(config, "workerinput"):
+            return
+        import contextlib
+
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    return say

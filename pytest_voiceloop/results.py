@@ -1,0 +1,166 @@
+"""From a test's turns to its outcome, and from all tests' records to the reports. What the hooks call."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_voiceloop import markers
+from pytest_voiceloop.measure.turn import LATENCY_METRICS, Turn, latency_ms
+from pytest_voiceloop.report import document, files, journal, reading, render, terminal
+from pytest_voiceloop.run import BUDGETS, MEASURED, RECORD, RUN, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_voiceloop.measure.budgets import Budget, Verdict
+
+
+def enforce(item: pytest.Item) -> None:
+    """Fail a test whose caller heard nothing, or whose budgets do not hold."""
+    measured = item.stash[MEASURED]
+    run = item.config.stash[RUN]
+    measured.verdicts = markers.judge_turns(item.stash[BUDGETS], measured.turns)
+    unanswered = markers.describe_failures(measured.turns)
+    # Several workers on one machine slow each other down: their latencies are shown and held against nobody.
+    over = [
+        (budget, verdict)
+        for budget, verdict in measured.verdicts
+        if verdict.verdict == "over" and not (run.contended and budget.unit == "ms")
+    ]
+    messages = [*unanswered, *(failure_message(*one, measured.turns) for one in over)]
+    if messages:
+        pytest.fail("\n\n".join(messages), pytrace=False)
+
+
+def failure_message(budget: Budget, verdict: Verdict, turns: Sequence[Turn]) -> str:
+    """What a person needs to know about a budget that was missed: ledger, limit, source, stages and words."""
+    lines = [f"{budget.metric} is over its limit of {_amount(budget.limit, budget)} ({budget.source})"]
+    observed = "never measured" if verdict.observed is None else _amount(verdict.observed, budget)
+    which = "the worst turn" if budget.percentile is None else f"percentile {budget.percentile:g}"
+    lines.append(f"  observed {observed} ({which}; n = {verdict.n}{'; ' + verdict.note if verdict.note else ''})")
+    counted = [turn for turn in turns if not turn.warmup and turn.status != "void"]
+    if budget.unit == "ms" and counted:
+        worst = max(counted, key=lambda turn: _or_infinite(latency_ms(turn, budget.metric)))
+        lines += _ledger_lines(worst, budget)
+    elif counted:
+        worst = max(counted, key=lambda turn: _errors(turn, budget.metric))
+        lines += _word_lines(worst)
+    return "\n".join(lines)
+
+
+def _ledger_lines(turn: Turn, budget: Budget) -> list[str]:
+    name = LATENCY_METRICS[budget.metric][0]
+    ledger = turn.complete if name == "complete" else turn.first_audio
+    title = "complete ledger" if name == "complete" else "first-audio ledger"
+    lines = [f"  {title} of {turn.utterance.id or 'the turn'} (call {turn.call_id}, pace {turn.pace}):"]
+    excess = {}
+    for stage, value in ledger.stages_ms.items():
+        target = reading.target_ms(stage, turn.pace)
+        shown = "never came" if value is None else f"{value:8.0f} ms"
+        lines.append(f"    {stage:<16}{shown}" + (f"  (target {target:g} ms)" if target is not None else ""))
+        if value is not None:
+            excess[stage] = value - (target or 0)
+    if excess:
+        slowest = max(excess, key=lambda stage: excess[stage])
+        lines.append(f"  furthest over its target: {slowest}; look at the log of the service that owns it")
+    return lines + _word_lines(turn)
+
+
+def _word_lines(turn: Turn) -> list[str]:
+    texts = {
+        "said": turn.utterance.text,
+        "transcript": turn.transcript.text,
+        "reply": turn.reply.text,
+        "heard": turn.heard.text,
+    }
+    return [f"    {name:<12}{text or '(nothing)'}" for name, text in texts.items()]
+
+
+def _amount(value: float, budget: Budget) -> str:
+    return f"{value:.0f} ms" if budget.unit == "ms" else f"{value:.3f}"
+
+
+def _or_infinite(value: float | None) -> float:
+    return float("inf") if value is None else value
+
+
+def _errors(turn: Turn, metric: str) -> float:
+    if metric == "cut_off_rate":
+        return float("cut_off" in turn.flags)
+    return (turn.transcript if metric == "transcript_wer" else turn.heard).wer or 0.0
+
+
+def attach(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Put a test's record on its report, and the services' logs with it when it failed."""
+    measured = item.stash[MEASURED]
+    run = item.config.stash[RUN]
+    if not measured.verdicts:
+        measured.verdicts = markers.judge_turns(item.stash[BUDGETS], measured.turns) if measured.turns else []
+    if report.failed:
+        report.sections += [(f"voiceloop log: {name}", tail) for name, tail in measured.log_tails() if tail]
+    record = {
+        "nodeid": item.nodeid,
+        "outcome": report.outcome if report.when == "call" or report.skipped else "error",
+        "budgets": [_budget_json(*one) for one in measured.verdicts],
+        "turns": [turn.as_json() for turn in measured.turns],
+        "services": measured.services,
+        "message": _message(report),
+        "sections": [{"title": title, "text": text} for title, text in report.sections] if report.failed else [],
+    }
+    setattr(report, RECORD, document.strict(record))
+    if run.folder.is_dir():
+        journal.append(run.journal, "test", getattr(report, RECORD))
+
+
+def _message(report: pytest.TestReport) -> str:
+    """Why a test failed or was skipped."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2]
+    return str(report.longrepr) if report.longrepr else ""
+
+
+def _budget_json(budget: Budget, verdict: Verdict) -> dict[str, Any]:
+    unit = "_ms" if budget.unit == "ms" else ""
+    return {
+        "metric": budget.metric,
+        "unit": budget.unit,
+        f"limit{unit}": budget.limit,
+        "percentile": budget.percentile,
+        "source": budget.source,
+        f"observed{unit}": verdict.observed,
+        f"low{unit}": verdict.low,
+        f"high{unit}": verdict.high,
+        "n": verdict.n,
+        "verdict": verdict.verdict,
+        "note": verdict.note,
+    }
+
+
+def write(run: Run) -> None:
+    """Write run.json and every report that was asked for."""
+    services = {json.dumps(service, sort_keys=True): service for r in run.records for service in r["services"]}
+    tests = [{key: value for key, value in record.items() if key != "services"} for record in run.records]
+    run.document = document.build(tests, list(services.values()), **run.facts())
+    run.prepare_folder()
+    files.write_atomically(run.settings.dir / "run.json", render.render(run.document, "json"))
+    for request in run.settings.reports:
+        path = request.path or run.settings.dir / f"report.{request.format}"
+        # Audio lies in the results folder, wherever the page goes.
+        audio = os.path.relpath(run.settings.dir, path.parent)
+        files.write_atomically(path, render.render(run.document, request.format, audio_folder=audio))
+        run.written.append(path)
+
+
+def show(reporter: pytest.TerminalReporter, run: Run) -> None:
+    """Print the summary."""
+    assert run.document is not None
+    reporter.section("voiceloop", "=")
+    width = min(reporter._tw.fullwidth, 100)  # noqa: SLF001 (pytest has no other way to tell)
+    for path in [run.settings.dir / "run.json", *run.written]:
+        reporter.write_line(f"written: {path}")
+    for line in terminal.summary_lines(run.document, width=width, color=reporter._tw.hasmarkup):  # noqa: SLF001
+        reporter.write_line(line)

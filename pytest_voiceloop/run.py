@@ -1,0 +1,205 @@
+"""What one pytest run keeps: its settings, its folder, and what was measured so far."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pytest_voiceloop.call.line import Capture
+    from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.measure.budgets import Budget, Verdict
+    from pytest_voiceloop.measure.turn import Turn
+    from pytest_voiceloop.settings import Settings
+
+RECORD = "voiceloop"
+"""Attribute of a test's report that carries its record; xdist passes it on since it is plain JSON."""
+KEPT_RUNS = 5
+"""Audio and logs of so many runs are kept; voices are personal data, and disks are finite."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What a test has measured so far."""
+
+    turns: list[Turn] = field(default_factory=list)
+    verdicts: list[tuple[Budget, Verdict]] = field(default_factory=list)
+    services: list[dict[str, Any]] = field(default_factory=list)
+    log_tails: Callable[[], list[tuple[str, str]]] = list
+
+
+@dataclass(slots=True)
+class Run:
+    """One pytest run, or one xdist worker of it. `records` are the controller's: one per test that was reported."""
+
+    settings: Settings
+    id: str
+    worker: str
+    say: Callable[[str], None]
+    started_at: str
+    records: list[dict[str, Any]] = field(default_factory=list)
+    document: dict[str, Any] | None = None
+    written: list[Path] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where this run's journal, audio and logs go."""
+        return self.settings.dir / self.id
+
+    @property
+    def contended(self) -> bool:
+        """Whether other workers measure on this machine at the same time."""
+        return bool(self.worker)
+
+    def prepare_folder(self) -> Path:
+        """Make the run's folder, keep git out of it, and drop those of runs long past."""
+        from pytest_voiceloop.report.journal import append
+
+        self.settings.dir.mkdir(parents=True, exist_ok=True)
+        # Who makes the folder begins the journal: of several workers, one.
+        with contextlib.suppress(FileExistsError):
+            self.folder.mkdir()
+            (self.settings.dir / ".gitignore").write_text("*\n")
+            _prune(self.settings.dir)
+            append(self.journal, "run", self.facts())
+        return self.folder
+
+    def facts(self) -> dict[str, Any]:
+        """What the JSON document says of the run itself."""
+        from importlib.metadata import version
+
+        from pytest_voiceloop.report.document import environment
+
+        return {
+            "tool_version": version("pytest-voiceloop"),
+            "started_at": self.started_at,
+            "environment": environment(),
+            "settings": self.settings_json(),
+        }
+
+    @property
+    def journal(self) -> Path:
+        """Every turn is appended here as soon as it is measured."""
+        return self.folder / "journal.jsonl"
+
+    def logs(self, name: str) -> Path:
+        """A folder for the logs of a stack that is to be booted; one boot's logs do not overwrite another's."""
+        folder = self.prepare_folder() / "logs"
+        base = f"{self.worker}-{name}" if self.worker else name
+        number = sum(1 for _ in folder.glob(f"{base}-*")) + 1 if folder.is_dir() else 1
+        return folder / f"{base}-{number}"
+
+    def settings_json(self) -> dict[str, Any]:
+        """The settings as they stand in the JSON document."""
+        s = self.settings
+        return {
+            "pace": s.pace,
+            "ports": s.ports,
+            "trials": s.trials,
+            "warmup": s.warmup,
+            "seed": s.seed,
+            "require": s.require,
+            "corpus": str(s.corpus) if s.corpus else None,
+            "slow_ms": dict(s.slow),
+        }
+
+    def keep(self, item: pytest.Item, live: LiveStack, turn: Turn, capture: Capture) -> Turn:
+        """Keep a turn: its audio as files, itself in the journal and with its test; show it as progress."""
+        from dataclasses import replace
+
+        from pytest_voiceloop.report.journal import append
+        from pytest_voiceloop.report.terminal import turn_line
+
+        measured = item.stash[MEASURED]
+        if self.contended:
+            turn = replace(turn, flags=(*turn.flags, "contended"))
+        turn = replace(turn, audio=self._write_audio(item, len(measured.turns) + 1, capture))
+        measured.turns.append(turn)
+        measured.services = services_json(live)
+        measured.log_tails = live.running.log_tails
+        record = turn.as_json()
+        append(self.journal, "turn", {"nodeid": item.nodeid, **record})
+        self.say(turn_line(record, scripted=live.spec.scripted))
+        return turn
+
+    def _write_audio(self, item: pytest.Item, number: int, capture: Capture) -> dict[str, str]:
+        import soundfile
+
+        from pytest_voiceloop.call.corpus import RATE_HZ
+        from pytest_voiceloop.measure.playout import playout
+        from pytest_voiceloop.wire import rtp
+
+        folder = self.prepare_folder() / "audio"
+        folder.mkdir(exist_ok=True)
+        stem = f"{_slug(item.nodeid)}-{number}"
+        places = {}
+        for name, samples, rate_hz in (
+            ("caller", capture.clip.samples, RATE_HZ),
+            ("reply", playout(capture.arrivals).samples, rtp.RATE_HZ),
+        ):
+            if len(samples):
+                path = folder / f"{stem}-{name}.wav"
+                soundfile.write(path, samples, rate_hz, subtype="PCM_16")
+                places[name] = str(path.relative_to(self.settings.dir))
+        return places
+
+
+RUN = pytest.StashKey[Run]()
+MEASURED = pytest.StashKey[Measured]()
+BUDGETS = pytest.StashKey["Sequence[Budget]"]()
+
+
+def services_json(live: LiveStack) -> list[dict[str, Any]]:
+    """The document's ``services[]``: what each service said when it was ready."""
+    return [
+        {
+            "name": process.name,
+            **{key: value for key, value in process.facts.items() if key != "ready"},
+            "cold_start_ms": round(process.cold_start_ms, 1),
+            "restarts": live.running.restarts.count(process.name),
+        }
+        for process in live.running.processes
+    ]
+
+
+def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[str], None]) -> Run:
+    """A run that begins now. Workers take the controller's id."""
+    import os
+
+    now = time.time()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    return Run(settings, run_id or f"run-{stamp}-{os.getpid()}", worker, say, started_at)
+
+
+def _prune(folder: Path) -> None:
+    import shutil
+
+    runs = sorted(path for path in folder.glob("run-*") if path.is_dir())
+    for path in runs[:-KEPT_RUNS]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _slug(nodeid: str) -> str:
+    name = nodeid.rpartition("/")[2]
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)[-100:].strip("-")
+
+
+class Collector:
+    """The controller's ear for reports: one record per test, the same with and without xdist."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record that a report carries."""
+        record = getattr(report, RECORD, None)
+        if record is not None:
+            self._run.records = [r for r in self._run.records if r["nodeid"] != record["nodeid"]] + [record]

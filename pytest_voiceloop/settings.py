@@ -1,0 +1,181 @@
+"""Options, environment and ini become one frozen Settings. An option goes over the environment, that over the ini."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+REPORT_FORMATS = ("html", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """A report asked for: its format, and where it goes (None: into the results folder)."""
+
+    format: str
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run was asked to do."""
+
+    reports: tuple[ReportRequest, ...]
+    dir: Path
+    corpus: Path | None
+    ports: Literal["auto", "fixed"]
+    pace: Literal["asap", "realtime"]
+    trials: int
+    warmup: int
+    seed: int
+    require: bool
+    slow: Mapping[str, float]
+    """Service → ms by which every frame into it is held back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    name: str
+    parse: Callable[[str, Path], Any]
+    default: str
+    help: str
+    env: bool = False
+    metavar: str | None = None
+    flag: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"voiceloop_{self.name}"
+
+
+def _choice(*allowed: str) -> Callable[[str, Path], str]:
+    def parse(text: str, _: Path) -> str:
+        if text not in allowed:
+            raise ValueError(f"write one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _number(least: int) -> Callable[[str, Path], int]:
+    def parse(text: str, _: Path) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise ValueError(f"write a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _path(text: str, base: Path) -> Path | None:
+    return base / Path(text).expanduser() if text else None
+
+
+def _boolean(text: str, _: Path) -> bool:
+    values = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in values:
+        raise ValueError("write true or false")
+    return values[text.lower()]
+
+
+def _report(text: str, base: Path) -> ReportRequest:
+    form, _, path = text.partition(":")
+    if form not in REPORT_FORMATS:
+        raise ValueError(f"write a format ({', '.join(REPORT_FORMATS)}), or format:path, such as html:out/voice.html")
+    return ReportRequest(form, _path(path, base))
+
+
+def _slow(text: str, _: Path) -> tuple[str, float]:
+    from pytest_voiceloop.measure.durations import parse_ms
+
+    service, equals, duration = text.partition("=")
+    if not equals or not service:
+        raise ValueError("write service=duration, such as kokoro=1s")
+    return service, parse_ms(duration, service)
+
+
+_SINGLE = (
+    _Option("dir", _path, "voiceloop-results", "folder for journal, run.json, reports, audio and logs", env=True),
+    _Option("corpus", _path, "", "folder of the corpus to say (default: the plugin's own)", env=True),
+    _Option("ports", _choice("auto", "fixed"), "auto", "auto: free ports; fixed: the seed's plan", env=True),
+    _Option(
+        "pace", _choice("asap", "realtime"), "asap", "how outbound sends: as fast as audio is made, or as a line does"
+    ),
+    _Option("trials", _number(1), "5", "how often measure() says each utterance", metavar="N"),
+    _Option("warmup", _number(0), "1", "turns that measure() says first, reports, and leaves out", metavar="N"),
+    _Option("seed", _number(0), "0", "the language model's seed", metavar="N"),
+    _Option("require", _boolean, "false", "a missing model or binary fails instead of skipping", env=True, flag=True),
+)
+_REPEATED = (
+    _Option("report", _report, "", "write a report: html or json, or format:path; repeatable", metavar="FORMAT[:PATH]"),
+    _Option("slow", _slow, "", "slow a service down at its tap, to see a gate fail", metavar="SERVICE=DURATION"),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini twin."""
+    group = parser.getgroup("voiceloop", "voiceloop: boot a voice stack, phone it, measure it")
+    for option in (*_SINGLE, *_REPEATED):
+        repeated = option in _REPEATED
+        how: dict[str, Any] = {"action": "append"} if repeated else {"action": "store"}
+        if option.flag:
+            how = {"action": "store_const", "const": "true"}
+        else:
+            how["metavar"] = option.metavar
+        shown = f"{option.help} (default: {option.default})" if option.default and not option.flag else option.help
+        group.addoption(f"--voiceloop-{option.name}", dest=option.key, default=None, help=shown, **how)
+        kind: Literal["linelist", "string"] = "linelist" if repeated else "string"
+        parser.addini(option.key, option.help, type=kind, default=None)
+
+
+def read(config: pytest.Config) -> Settings:
+    """The settings of a run. Raises pytest.UsageError that names the source of a bad value."""
+    single = {option.name: _single(config, option) for option in _SINGLE}
+    repeated = {option.name: _repeated(config, option) for option in _REPEATED}
+    return Settings(**single, reports=tuple(repeated["report"]), slow=dict(repeated["slow"]))
+
+
+def _single(config: pytest.Config, option: _Option) -> Any:
+    given = config.getoption(option.key)
+    variable = option.key.upper()
+    if given is not None:
+        return _parsed(option, str(given), f"--voiceloop-{option.name}", config.invocation_params.dir)
+    if option.env and os.environ.get(variable):
+        return _parsed(
+            option, os.environ[variable], f"the environment variable {variable}", config.invocation_params.dir
+        )
+    written = config.getini(option.key)
+    if written not in (None, ""):
+        return _parsed(option, str(written), _ini_source(config, option), _ini_folder(config))
+    return _parsed(option, option.default, "the default", config.invocation_params.dir)
+
+
+def _repeated(config: pytest.Config, option: _Option) -> list[Any]:
+    given = config.getoption(option.key)
+    if given is not None:
+        return [_parsed(option, one, f"--voiceloop-{option.name}", config.invocation_params.dir) for one in given]
+    return [
+        _parsed(option, one, _ini_source(config, option), _ini_folder(config))
+        for one in config.getini(option.key) or ()
+    ]
+
+
+def _parsed(option: _Option, text: str, source: str, base: Path) -> Any:
+    try:
+        return option.parse(text, base)
+    except ValueError as error:
+        raise pytest.UsageError(f"{source}: {text!r} will not do; {error}") from None
+
+
+def _ini_source(config: pytest.Config, option: _Option) -> str:
+    return f"{option.key} in {config.inipath}"
+
+
+def _ini_folder(config: pytest.Config) -> Path:
+    return config.inipath.parent if config.inipath else config.rootpath

@@ -210,6 +210,8 @@ class TorchSpeaker:
     def __init__(self, options: argparse.Namespace, voice: _Voice, log: logging.Logger) -> None:
         device = options.device
         located = models.locate("kokoro-82m-torch", options.model)
+        # OpenMP's threads spin while they wait for each other: among busy neighbours most of the CPU goes into that.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             import torch
             from kokoro import KModel

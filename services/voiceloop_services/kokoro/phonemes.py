@@ -20,6 +20,7 @@ from voiceloop_services.runtime import MissingError
 
 Accent = Literal["en-us", "en-gb"]
 
+_ESPEAK_VOICES: dict[Accent, bytes] = {"en-us": b"en-us", "en-gb": b"en"}
 _AUDIO_NONE = 0x02  # AUDIO_OUTPUT_SYNCHRONOUS: nothing is played
 _TIE = "^"
 _MODE_IPA_TIED = 0x02 | 0x80 | ord(_TIE) << 8
@@ -85,7 +86,7 @@ class Phonemizer:
         data = espeakng_loader.get_data_path().encode()
         if self._espeak.espeak_Initialize(_AUDIO_NONE, 0, data, 0) <= 0:
             raise RuntimeError(f"espeak-ng cannot be started with its data at {data.decode()}")
-        if self._espeak.espeak_SetVoiceByName(accent.encode()) != 0:
+        if self._espeak.espeak_SetVoiceByName(_ESPEAK_VOICES[accent]) != 0:
             raise RuntimeError(f"espeak-ng has no voice {accent}")
 
     def __call__(self, text: str) -> str:

@@ -138,6 +138,10 @@ class Peer:
             got.append(frame)
         return got
 
+    def stop_sending(self):
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+
     def close(self):
         self.connection.close()
 
@@ -150,22 +154,25 @@ class Listener:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
         self._socket.listen()
-        self._socket.settimeout(DEADLINE_S)
         self._layout = layout
         self.port = self._socket.getsockname()[1]
 
-    def accept(self):
-        return Peer(self._socket.accept()[0], self._layout)
+    def accept(self, meanwhile=lambda: None):
+        """The next connection; `meanwhile` is called every 200 ms until it comes."""
+        deadline = time.monotonic() + DEADLINE_S
+        self._socket.settimeout(0.2)
+        while time.monotonic() < deadline:
+            meanwhile()
+            with contextlib.suppress(TimeoutError):
+                return Peer(self._socket.accept()[0], self._layout)
+        raise AssertionError(f"nobody connected to {self.port} within {DEADLINE_S} s")
 
     def nobody_comes(self, seconds=0.5):
         self._socket.settimeout(seconds)
-        try:
+        with contextlib.suppress(TimeoutError):
             self._socket.accept()[0].close()
-        except TimeoutError:
-            return True
-        finally:
-            self._socket.settimeout(DEADLINE_S)
-        return False
+            return False
+        return True
 
     def close(self):
         self._socket.close()

@@ -1,0 +1,1 @@
+"""The language model service: a chat per call, its replies passed on clause by clause."""

@@ -1,0 +1,114 @@
+"""The llama.cpp engine: greedy replies from one model that all calls share."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from voiceloop_services.llama import prompt
+from voiceloop_services.runtime import MissingError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Generator, Sequence
+
+    from voiceloop_services.llama.prompt import Exchange, Message
+    from voiceloop_services.models import Located
+
+CONTEXT_TOKENS = 2048
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""For models that bring no chat template of their own."""
+INSTALL = "pip install 'pytest-voiceloop[stack]' (compiles for some minutes)"
+
+
+class LlamaCpp:
+    """A loaded model, warmed up. One reply at a time.
+
+    Its key-value cache holds the last call's chat; a new prompt is evaluated from where it differs. The system prompt
+    and the examples come first and never change, so they stay warm even where calls take turns.
+    """
+
+    brief = True
+
+    def __init__(self, options: argparse.Namespace, model: Located) -> None:
+        try:
+            import llama_cpp
+            from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+        except (ImportError, OSError, RuntimeError) as error:
+            raise MissingError(f"the llama-cpp-python package ({error})", INSTALL) from None
+        offload = options.device != "cpu" and llama_cpp.llama_supports_gpu_offload()
+        if options.device == "cuda" and not offload:
+            raise MissingError(
+                "a llama-cpp-python that was built for CUDA (--device cuda)",
+                "CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir llama-cpp-python, "
+                "or --device cpu",
+            )
+        self._located = model
+        self._version = f"llama-cpp-python {llama_cpp.__version__}"
+        self._device = "cuda" if offload else "cpu"
+        self._seed = options.seed
+        self._max_tokens = options.max_tokens
+        self._threads = options.threads or min(os.cpu_count() or 1, 4)
+        self._llama = llama_cpp.Llama(
+            str(model.path),
+            n_ctx=CONTEXT_TOKENS,
+            n_threads=self._threads,
+            n_threads_batch=self._threads,
+            n_gpu_layers=-1 if offload else 0,
+            seed=options.seed,
+            verbose=False,
+        )
+        self._ends = {self._llama.token_eos(), *self._tokens("<|im_end|>")[:1]}
+        self._format = Jinja2ChatFormatter(
+            template=self._llama.metadata.get("tokenizer.chat_template", CHATML),
+            eos_token=self._piece(self._llama.token_eos()),
+            bos_token=self._piece(self._llama.token_bos()),
+        )
+        self._lock = threading.Lock()
+        for _ in range(2):
+            for _piece in self.reply([], "Hello.", lambda: False):
+                pass
+
+    def facts(self) -> dict[str, object]:
+        """See runtime.Engine."""
+        return {
+            "engine": "llama-cpp",
+            "model": self._located.name or str(self._located.path),
+            "model_sha256": self._located.sha256,
+            "device": self._device,
+            "version": self._version,
+            "settings": {"max_tokens": self._max_tokens, "threads": self._threads, "seed": self._seed},
+        }
+
+    def reply(self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool]) -> Generator[str, None, None]:
+        """See engines.Writer. A new line ends the reply, and so does the token limit, in mid-sentence if need be."""
+        decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        with self._lock:
+            tokens = self._chat_tokens(prompt.fit(history, said, self._count, CONTEXT_TOKENS - self._max_tokens - 1))
+            for number, token in enumerate(self._llama.generate(tokens, temp=0.0, repeat_penalty=1.0)):
+                if stopped() or token in self._ends or number >= self._max_tokens:
+                    return
+                text = decoder.decode(self._llama.detokenize([token], special=False))
+                line, newline, _ = text.partition("\n")
+                if line:
+                    yield prompt.speakable(line)
+                if newline and number:
+                    return
+
+    def _count(self, chat: list[Message]) -> int:
+        return len(self._chat_tokens(chat))
+
+    def _chat_tokens(self, chat: list[Message]) -> list[int]:
+        return self._tokens(self._format(messages=chat).prompt)
+
+    def _tokens(self, text: str) -> list[int]:
+        found: list[int] = self._llama.tokenize(text.encode(), add_bos=False, special=True)
+        return found
+
+    def _piece(self, token: int) -> str:
+        return str(self._llama.detokenize([token], special=True).decode(errors="ignore"))

@@ -1,0 +1,1 @@
+"""The speech-to-text service: hears calls, finds where the caller stops speaking, passes the words on."""

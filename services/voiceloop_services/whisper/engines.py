@@ -1,0 +1,79 @@
+"""What turns speech into words: faster-whisper with silero's voice detector, or a script."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+ENGINES = ("faster-whisper", "scripted")
+
+
+class Detector(Protocol):
+    """One call's voice detector. It hears every window of the call, in order."""
+
+    window_samples: int
+
+    def probability(self, window: NDArray[np.float32]) -> float:
+        """How probable speech is in the next window, 0 to 1: float32 at 16 kHz, shape (window_samples,)."""
+        ...
+
+
+class Transcriber(Protocol):
+    """A loaded engine. `transcribe` may be called from several threads."""
+
+    def facts(self) -> dict[str, object]:
+        """See runtime.Engine."""
+        ...
+
+    def detector(self) -> Detector:
+        """A detector for a new call."""
+        ...
+
+    def transcribe(self, samples: NDArray[np.float32], index: int) -> str:
+        """The words of a call's utterance number `index` (from 0): float32 at 16 kHz, shape (n,); "" for none."""
+        ...
+
+
+class EnergyDetector:
+    """Loud is speech: good enough for a script's tones and clips without noise."""
+
+    window_samples = 320
+
+    def probability(self, window: NDArray[np.float32]) -> float:
+        """1 where the RMS is above 0.005, else 0."""
+        return float(np.sqrt(np.mean(np.square(window))) > 0.005)
+
+
+class ScriptedTranscriber:
+    """Hears what it is told to: `texts` are a call's first, second … utterance; the last one repeats."""
+
+    def __init__(self, texts: Sequence[str], delay_ms: int) -> None:
+        self._texts = texts
+        self._delay_ms = delay_ms
+
+    def facts(self) -> dict[str, object]:
+        """See runtime.Engine."""
+        return {
+            "engine": "scripted",
+            "model": None,
+            "model_sha256": None,
+            "device": "cpu",
+            "version": None,
+            "settings": {"delay_ms": self._delay_ms},
+        }
+
+    def detector(self) -> Detector:
+        """A detector for a new call."""
+        return EnergyDetector()
+
+    def transcribe(self, samples: NDArray[np.float32], index: int) -> str:  # noqa: ARG002 (a script hears nothing)
+        """The scripted words, after the scripted delay."""
+        time.sleep(self._delay_ms / 1000)
+        return self._texts[min(index, len(self._texts) - 1)]

@@ -1,0 +1,57 @@
+"""What a failure shows of a log, and exit codes in words."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pytest_voiceloop.stack.process import Process, describe_exit
+
+
+def process(log: Path) -> Process:
+    return Process("fake", ["fake"], log, subprocess.Popen(["true"]), -1, 1.0, 0)
+
+
+def tail(folder: Path, content: bytes) -> str:
+    log = folder / "fake.log"
+    log.write_bytes(content)
+    made = process(log)
+    made.popen.wait()
+    return made.log_tail()
+
+
+def test_the_last_forty_lines_are_shown(tmp_path: Path) -> None:
+    shown = tail(tmp_path, b"".join(b"line %d\n" % n for n in range(100)))
+    assert shown.splitlines() == [f"line {n}" for n in range(60, 100)]
+
+
+def test_an_unfinished_last_line_is_shown(tmp_path: Path) -> None:
+    assert tail(tmp_path, b"one\ntw") == "one\ntw"
+
+
+def test_bytes_that_are_no_text_are_shown_somehow(tmp_path: Path) -> None:
+    assert tail(tmp_path, b"\xff\xfe\nend\n").endswith("end")
+
+
+def test_one_endless_line_does_not_fill_the_message(tmp_path: Path) -> None:
+    assert len(tail(tmp_path, b"x" * 5_000_000)) <= 65_536
+
+
+def test_an_empty_log_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "fake.log").touch()
+    made = process(tmp_path / "fake.log")
+    made.popen.wait()
+    assert "(the log is empty)" in made.account()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (3, "exit code 3"),
+        (127, "exit code 127 (the command was not found"),
+        (137, "killed by signal 9"),
+        (-9, "its shim was killed by signal 9"),
+    ],
+)
+def test_exit_codes_in_words(code: int, words: str) -> None:
+    assert describe_exit(code).startswith(words)

@@ -66,7 +66,7 @@ class NaiveChain:
         self._kokoro = Kokoro(str(locate("kokoro-82m-int8").path), str(voices))
 
     def turn(self, speech: NDArray[np.float32], endpoint_ms: float, reply: str) -> NaiveTurn:
-        """Answer float32 samples at 16 kHz, shape (n,), whose end was noticed `endpoint_ms` after the last voiced sample.
+        """Answer float32 samples at 16 kHz, shape (n,); their end was noticed `endpoint_ms` after the last voiced one.
 
         The language model is held to `reply` by a grammar, so that both chains write and speak the same words.
         """
@@ -94,6 +94,6 @@ class NaiveChain:
     def _answer(self, transcript: str, reply: str) -> str:
         literal = reply.replace("\\", "\\\\").replace('"', '\\"')
         made: Any = self._llama.create_chat_completion(
-            messages(transcript), temperature=0.0, grammar=self._grammar(f'root ::= "{literal}"', verbose=False)
+            messages([], transcript), temperature=0.0, grammar=self._grammar(f'root ::= "{literal}"', verbose=False)
         )
         return str(made["choices"][0]["message"]["content"])

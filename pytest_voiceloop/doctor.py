@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 LEAST_MEMORY_GIB = 3.0
 LEAST_CORES = 2
-_PACKAGES = {"faster-whisper": "stack", "llama-cpp-python": "stack", "kokoro-onnx": "stack"}
+_PACKAGES = {
+    "faster-whisper": "stack",
+    "llama-cpp-python": "stack",
+    "onnxruntime": "stack",
+    "espeakng-loader": "stack",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from pytest_voiceloop.run import MEASURED, RUN
+from pytest_voiceloop.run import BUDGETS, MEASURED, RUN, Measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,11 +38,18 @@ def voiceloop_stack_spec(pytestconfig: pytest.Config, voiceloop_pace: Literal["a
 @pytest.fixture(scope="session")
 def voiceloop_stack(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> Iterator[LiveStack]:
     """The booted stack, shared by the session's tests."""
+    from pytest_voiceloop.stack.spec import SpecError
+
     run = pytestconfig.stash[RUN]
     spec = voiceloop_stack_spec
-    with usage_errors():
+    wrong = ""
+    try:
         for service, delay_ms in run.settings.slow.items():
             spec = spec.slowed(service, delay_ms)
+    except SpecError as error:
+        wrong = f"--voiceloop-slow={service}: {error}"
+    if wrong:
+        pytest.fail(wrong, pytrace=False)
     with booted(run, spec, f"stack-{spec.pace}") as live:
         yield live
 
@@ -51,13 +58,25 @@ def voiceloop_stack(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec
 def voiceloop_simulator(request: pytest.FixtureRequest, voiceloop_stack: LiveStack) -> Iterator[Simulator]:
     """A caller; the call starts with its first `say` and ends with the test."""
     from pytest_voiceloop.call.simulator import Simulator
+    from pytest_voiceloop.markers import check_pace, invisible, parse
+    from pytest_voiceloop.stack.process import StackError
 
     run = request.config.stash[RUN]
     item: pytest.Item = request.node
+    if MEASURED not in item.stash:
+        # Asked for by request.getfixturevalue, which nobody could see at collection.
+        item.stash[MEASURED], item.stash[BUDGETS] = Measured(), parse(item)
+        check_pace(item.stash[BUDGETS], voiceloop_stack.spec.pace)
+    wrong = invisible(item.stash[BUDGETS], voiceloop_stack.tapped)
     for process in voiceloop_stack.running.processes:
         if process.popen.poll() is not None:
             run.say(f"  {process.name} had died; starting it again")
-    voiceloop_stack.running.restart_dead()
+    try:
+        voiceloop_stack.running.restart_dead()
+    except StackError as error:
+        wrong = str(error)
+    if wrong:
+        pytest.fail(wrong, pytrace=False)
     simulator = Simulator(
         voiceloop_stack,
         trials=run.settings.trials,
@@ -158,20 +177,6 @@ def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
         yield live
 
 
-@contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turn a spec that does not fit into one message without a trace."""
-    from pytest_voiceloop.stack.spec import SpecError
-
-    wrong = ""
-    try:
-        yield
-    except SpecError as error:
-        wrong = str(error)
-    if wrong:
-        pytest.fail(wrong, pytrace=False)
-
-
 def selected_corpus(run: Run) -> Corpus:
     """The run's corpus. Raises CorpusError."""
     from pytest_voiceloop.call.corpus import default_corpus_folder, load_corpus
@@ -180,7 +185,6 @@ def selected_corpus(run: Run) -> Corpus:
 
 
 __all__ = [
-    "MEASURED",
     "voiceloop_corpus",
     "voiceloop_kokoro",
     "voiceloop_llama",

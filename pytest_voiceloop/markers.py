@@ -9,11 +9,13 @@ import pytest
 
 from pytest_voiceloop.measure.budgets import Budget, Verdict, check_n, judge, judge_rate
 from pytest_voiceloop.measure.statistics import bootstrap_ratio
-from pytest_voiceloop.measure.timeline import WHERE
+from pytest_voiceloop.measure.timeline import COMPLETE, FIRST_AUDIO, WHERE, expected_events, ledger
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, QUALITY_METRICS, Turn, latency_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pytest_voiceloop.measure.timeline import Role
 
 LATENCY_SHAPE = 'latency(total="2s", stt="500ms", voice_to_voice=…, percentile=95)'
 QUALITY_SHAPE = "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02)"
@@ -67,7 +69,7 @@ def _check_names(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = f"; did you mean {close[0]}?" if close else "."
             raise ValueError(f"there is no {name!r}{hint} Known are {', '.join(known)}")
 
 
@@ -79,6 +81,24 @@ def check_pace(budgets: Sequence[Budget], pace: str) -> None:
                 f"{budget.source}: at pace realtime, {budget.metric} contains the reply's whole duration, so a budget "
                 "on it says nothing; set one on voice_to_voice, or measure this test at pace asap"
             )
+
+
+def invisible(budgets: Sequence[Budget], tapped: Sequence[Role]) -> str:
+    """Why a stack with these tapped links cannot show what a budget limits; empty if it shows everything."""
+    seen = expected_events(tapped, judged=True)
+    for budget in budgets:
+        ledger_name, stage = LATENCY_METRICS.get(budget.metric, ("", None))
+        if stage is None:
+            continue
+        plan = COMPLETE if ledger_name == "complete" else FIRST_AUDIO
+        stages = ledger(plan, {"t0": 0}, seen).stages_ms
+        if stage not in stages:
+            span = next(name for name in stages if stage in name.split("+"))
+            return (
+                f"{budget.source}: {budget.metric} cannot be seen in this stack, since a link at one of its ends has "
+                f"no tap; it is part of {span}. Set a budget on a total instead, or tap=True on the link in the spec"
+            )
+    return ""
 
 
 def judge_turns(budgets: Sequence[Budget], turns: Sequence[Turn]) -> list[tuple[Budget, Verdict]]:

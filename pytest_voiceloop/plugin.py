@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 BOOT_AND_TURNS_TIMEOUT_S = 120
+UNUSABLE = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         corpus = selected_corpus(metafunc.config.stash[RUN])
     except CorpusError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.Collector.CollectError(str(error)) from None
     metafunc.parametrize("voiceloop_utterance", list(corpus), ids=str, indirect=True)
 
 
@@ -69,18 +70,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         from pytest_voiceloop import markers
 
-        item.stash[BUDGETS] = markers.parse(item)
-        markers.check_pace(item.stash[BUDGETS], _pace(item))
-        item.stash[MEASURED] = Measured()
+        try:
+            item.stash[BUDGETS] = markers.parse(item)
+            markers.check_pace(item.stash[BUDGETS], _pace(item))
+        except pytest.UsageError as error:
+            if not config.stash[RUN].worker:
+                raise
+            # What a worker of xdist raises here is lost; its test can still say it.
+            item.stash[UNUSABLE] = str(error)
         if not limited and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(BOOT_AND_TURNS_TIMEOUT_S, func_only=True))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin with nothing measured: a test that is run again must not be judged by its first try."""
+    if UNUSABLE in item.stash:
+        pytest.fail(item.stash[UNUSABLE], pytrace=False)
+    if BUDGETS in item.stash:
+        item.stash[MEASURED] = Measured()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Judge the budgets after a test that passed, so that a miss is FAILED, and xfail holds."""
     result = yield
-    if _is_ours(item):
+    if MEASURED in item.stash:
         from pytest_voiceloop import results
 
         results.enforce(item)
@@ -103,7 +118,7 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write run.json and the reports that were asked for, however the run ended."""
     run = session.config.stash[RUN]
-    if run.records:
+    if not run.worker and (run.records or run.journal.exists()):
         from pytest_voiceloop import results
 
         results.write(run)

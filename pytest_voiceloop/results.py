@@ -49,6 +49,8 @@ def failure_message(budget: Budget, verdict: Verdict, turns: Sequence[Turn]) -> 
     elif counted:
         worst = max(counted, key=lambda turn: _errors(turn, budget.metric))
         lines += _word_lines(worst)
+    elif any(turn.status == "void" for turn in turns):
+        lines.append("  every turn was void: frames of the caller's speech left late, so this machine is too busy")
     return "\n".join(lines)
 
 
@@ -142,10 +144,14 @@ def _budget_json(budget: Budget, verdict: Verdict) -> dict[str, Any]:
 
 def write(run: Run) -> None:
     """Write run.json and every report that was asked for."""
-    services = {json.dumps(service, sort_keys=True): service for r in run.records for service in r["services"]}
-    tests = [{key: value for key, value in record.items() if key != "services"} for record in run.records]
-    run.document = document.build(tests, list(services.values()), **run.facts())
     run.prepare_folder()
+    # The journal knows what no report tells: services that served no turn, and the turns of a test without an end.
+    known = journal.from_journal(journal.read(run.journal))
+    told = [*known["services"], *(service for record in run.records for service in record["services"])]
+    services = {json.dumps(service, sort_keys=True): service for service in told}
+    tests = [{key: value for key, value in record.items() if key != "services"} for record in run.records]
+    tests += [test for test in known["tests"] if test["outcome"] == journal.UNFINISHED]
+    run.document = document.build(tests, list(services.values()), **run.facts())
     files.write_atomically(run.settings.dir / "run.json", render.render(run.document, "json"))
     for request in run.settings.reports:
         path = request.path or run.settings.dir / f"report.{request.format}"

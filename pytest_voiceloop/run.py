@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,7 @@ class Run:
     records: list[dict[str, Any]] = field(default_factory=list)
     document: dict[str, Any] | None = None
     written: list[Path] = field(default_factory=list)
+    _keeping: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def folder(self) -> Path:
@@ -120,13 +123,15 @@ class Run:
         measured = item.stash[MEASURED]
         if self.contended:
             turn = replace(turn, flags=(*turn.flags, "contended"))
-        turn = replace(turn, audio=self._write_audio(item, len(measured.turns) + 1, capture))
-        measured.turns.append(turn)
-        measured.services = services_json(live)
-        measured.log_tails = live.running.log_tails
-        record = turn.as_json()
-        append(self.journal, "turn", {"nodeid": item.nodeid, **record})
-        self.say(turn_line(record, scripted=live.spec.scripted))
+        # A test may let several callers speak at once, each in a thread of its own.
+        with self._keeping:
+            turn = replace(turn, audio=self._write_audio(item, len(measured.turns) + 1, capture))
+            measured.turns.append(turn)
+            measured.services = services_json(live)
+            measured.log_tails = live.running.log_tails
+            record = turn.as_json()
+            append(self.journal, "turn", {"nodeid": item.nodeid, **record})
+            self.say(turn_line(record, scripted=live.spec.scripted))
         return turn
 
     def _write_audio(self, item: pytest.Item, number: int, capture: Capture) -> dict[str, str]:
@@ -153,7 +158,7 @@ class Run:
 
 RUN = pytest.StashKey[Run]()
 MEASURED = pytest.StashKey[Measured]()
-BUDGETS = pytest.StashKey["Sequence[Budget]"]()
+BUDGETS: pytest.StashKey[Sequence[Budget]] = pytest.StashKey()
 
 
 def services_json(live: LiveStack) -> list[dict[str, Any]]:
@@ -188,8 +193,9 @@ def _prune(folder: Path) -> None:
 
 
 def _slug(nodeid: str) -> str:
-    name = nodeid.rpartition("/")[2]
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)[-100:].strip("-")
+    """A file name that a person recognises, and that no other test has."""
+    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in nodeid)[-100:].strip("-")
+    return f"{name}-{zlib.crc32(nodeid.encode()):08x}"
 
 
 class Collector:

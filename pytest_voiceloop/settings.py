@@ -77,6 +77,12 @@ def _path(text: str, base: Path) -> Path | None:
     return base / Path(text).expanduser() if text else None
 
 
+def _folder(text: str, base: Path) -> Path:
+    if not text:
+        raise ValueError("write a folder")
+    return base / Path(text).expanduser()
+
+
 def _boolean(text: str, _: Path) -> bool:
     values = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     if text.lower() not in values:
@@ -101,7 +107,7 @@ def _slow(text: str, _: Path) -> tuple[str, float]:
 
 
 _SINGLE = (
-    _Option("dir", _path, "voiceloop-results", "folder for journal, run.json, reports, audio and logs", env=True),
+    _Option("dir", _folder, "voiceloop-results", "folder for journal, run.json, reports, audio and logs", env=True),
     _Option("corpus", _path, "", "folder of the corpus to say (default: the plugin's own)", env=True),
     _Option("ports", _choice("auto", "fixed"), "auto", "auto: free ports; fixed: the seed's plan", env=True),
     _Option(

@@ -12,6 +12,8 @@ Any rate and format that soundfile reads will do. Speech edges are always found 
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE_HZ = 16_000
+_CUT_OFF = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""libsndfile's remark on a WAV whose header and size disagree: bytes claimed, bytes there."""
+_STREAMED_BYTES = 0x7FFF_0000
+"""A header that claims more than this was written before the length was known."""
 
 
 class CorpusError(ValueError):
@@ -129,8 +135,12 @@ def _utterance(path: Path, folder: Path, number: int, entry: object, name: str, 
             raise CorpusError(f"{where} ({entry.get('id', 'without id')}) needs the key {key!r} with some text")
     span: dict[str, Any] = {key: entry[key] for key in ("from_s", "to_s") if key in entry}
     for key, value in span.items():
-        if not isinstance(value, (int, float)) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
             raise CorpusError(f"{where} ({entry['id']}): {key} is {value!r}; write seconds from the file's start")
+    if "to_s" in span and span["to_s"] <= span.get("from_s", 0.0):
+        raise CorpusError(
+            f"{where} ({entry['id']}): to_s is {span['to_s']!r}, which is not after from_s, {span.get('from_s', 0.0)!r}"
+        )
     return Utterance(entry["id"], folder / entry["file"], entry["text"], name, synthetic, **span)
 
 
@@ -144,6 +154,12 @@ def load_clip(utterance: Utterance) -> Clip:
     what = f"{utterance.path} (utterance {utterance.id!r})"
     try:
         with soundfile.SoundFile(utterance.path) as file:
+            cut = _CUT_OFF.search(file.extra_info)
+            if cut and int(cut[2]) < int(cut[1]) < _STREAMED_BYTES:
+                raise CorpusError(
+                    f"{what} is cut off: its header promises {cut[1]} bytes of audio and {cut[2]} are there; "
+                    "copy or record it again"
+                )
             rate_hz = file.samplerate
             first = min(round(utterance.from_s * rate_hz), file.frames)
             last = file.frames if utterance.to_s is None else round(utterance.to_s * rate_hz)

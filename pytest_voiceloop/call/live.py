@@ -50,6 +50,8 @@ class LiveStack:
             )
         number = self._free.popleft()
         call_id = str(number)
+        # What crossed late on the id's last call is not this one's.
+        self.recorder.forget(call_id)
         if sink:
             self.sinks.add(call_id)
         try:

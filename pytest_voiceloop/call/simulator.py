@@ -52,6 +52,7 @@ class Simulator:
         Said again it is the call's next turn. Raises CorpusError for a clip that cannot be used and StackError when
         the stack breaks; a reply that does not come is no exception but a turn with status "timeout".
         """
+        __tracebackhide__ = True
         loaded = load_clip(as_utterance(clip, text))
         if self._line is None:
             self._line = self._call.enter_context(open_line(self._live))
@@ -67,6 +68,7 @@ class Simulator:
         The defaults are the run's, ``--voiceloop-trials`` and ``--voiceloop-warmup``. Raises as `say` does; turns that
         were measured before that are in the report all the same.
         """
+        __tracebackhide__ = True
         clips = [load_clip(utterance) for utterance in corpus]
         if not clips:
             raise ValueError("measure() needs at least one utterance")
@@ -87,6 +89,7 @@ class Simulator:
         self._call.close()
 
     def _measured(self, line: Line, clip: Clip, occasion: Occasion) -> Turn:
+        __tracebackhide__ = True
         capture = line.turn(clip, judged=self._judged)
         turn = self._on_turn(measured(capture, self._live, occasion, judged=self._judged), capture)
         if capture.broken:

@@ -269,7 +269,8 @@ class _Relay:
             while not hang_up.poll(_HANG_UP_CHECK_MS) and not self.over.is_set():
                 pass
             gone = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-        except OSError:
+        except (OSError, ValueError):
+            # ValueError: closed in the meantime by the other thread, so there is no descriptor to poll.
             gone = True
         if gone:
             _reset(self.source)

@@ -58,11 +58,15 @@ class RunningStack:
             self.processes.append(self._spawn(service, f"{service.name}.log"))
         for service, process in zip(self.spec.services, self.processes, strict=True):
             progress(f"booting {service.name}")
-            wait_ready(process, service.cold_start_s)
+            # A service that dies at once is told at once, not when those before it are ready.
+            wait_ready(process, service.cold_start_s, meanwhile=self.check)
             progress(f"{service.name} is ready after {process.cold_start_ms / 1000:.1f} s")
 
     def stop(self) -> None:
-        """End every service, the last one first."""
+        """End every service. All are asked at once, so that their graces do not add up."""
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.popen.terminate()
         with contextlib.ExitStack() as ending:
             for process in self.processes:
                 ending.callback(process.stop)

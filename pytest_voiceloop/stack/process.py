@@ -139,8 +139,7 @@ def wait_ready(process: Process, cold_start_s: float, meanwhile: Callable[[], No
         while True:
             # Asked before the log is read: what an ended service said is all there then.
             ended = process.popen.poll() is not None
-            # A progress bar ends its lines with a carriage return.
-            *lines, unfinished = (unfinished + stream.read()).replace(b"\r", b"\n").split(b"\n")
+            *lines, unfinished = (unfinished + stream.read()).split(b"\n")
             for said in _json_objects(line.decode(errors="replace") for line in lines):
                 if said.get("ready"):
                     process.facts = said

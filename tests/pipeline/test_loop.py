@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pytest_voiceloop.call.corpus import Utterance
     from pytest_voiceloop.call.simulator import Simulator
 
-BOTH_PACES = pytest.mark.parametrize("voiceloop_pace", ["asap", "realtime"], indirect=True, scope="session")
+BOTH_PACES = pytest.mark.parametrize("voiceloop_pace", ["asap", "realtime"], indirect=True)
 
 
 @pytest.mark.pipeline

@@ -23,6 +23,7 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """For models that bring no chat template of their own."""
+_OTHER: Message = {"role": "user", "content": "?"}
 INSTALL = "pip install 'pytest-voiceloop[stack]' (compiles for some minutes)"
 
 
@@ -89,7 +90,11 @@ class LlamaCpp:
         """See engines.Writer. A new line ends the reply, and so does the token limit, in mid-sentence if need be."""
         decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         with self._lock:
-            tokens = self._chat_tokens(prompt.fit(history, said, self._count, CONTEXT_TOKENS - self._max_tokens - 1))
+            chat = prompt.fit(history, said, self._count, CONTEXT_TOKENS - self._max_tokens - 1)
+            tokens = self._chat_tokens(chat)
+            # What stays in the cache ends before what was said now, whatever was said last: which tokens are
+            # evaluated in one batch decides the last bits, and with them now and then a greedy word.
+            self._llama.n_tokens = min(self._llama.n_tokens, _common(tokens, self._chat_tokens([*chat[:-1], _OTHER])))
             for number, token in enumerate(self._llama.generate(tokens, temp=0.0, repeat_penalty=1.0)):
                 if stopped() or token in self._ends or number >= self._max_tokens:
                     return
@@ -112,3 +117,8 @@ class LlamaCpp:
 
     def _piece(self, token: int) -> str:
         return str(self._llama.detokenize([token], special=True).decode(errors="ignore"))
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two prompts have in common at their start."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,0 +1,67 @@
+"""The console script, as a person runs it."""
+
+import json
+import sys
+
+import pytest
+
+VOICELOOP = (sys.executable, "-m", "pytest_voiceloop.cli")
+
+
+def test_demo_passes_labels_itself_and_writes_a_page(repository, monkeypatch):
+    # Shorter than its own corpus, which is tested by being collected.
+    monkeypatch.setenv("VOICELOOP_CORPUS", "corpus")
+    result = repository.pytester.run(*VOICELOOP, "demo", "--dir", "shown")
+    assert result.ret == 0
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*scripted · booting whisper", "SCRIPTED (no model) *", "written: */shown/report.html"]
+    )
+    turn_lines = [line for line in result.outlines if " total " in line and " v2v " in line]
+    assert len(turn_lines) >= 3
+    assert all(line.startswith("SCRIPTED (no model)") for line in turn_lines)
+    result.stdout.fnmatch_lines(["voiceloop: * - SCRIPTED*"])
+    shown = repository.path / "shown"
+    assert "SCRIPTED" in (shown / "report.html").read_text()
+    document = json.loads((shown / "run.json").read_text())
+    assert [[turn["warmup"] for turn in test["turns"]] for test in document["tests"]] == [[True, False, False]]
+    assert document["summary"][0]["synthetic"] is True
+
+
+def test_the_corpus_that_comes_with_the_plugin_is_used_where_none_is_named(repository):
+    repository.tests("def test_it(voiceloop_utterance): assert voiceloop_utterance.path.is_file()")
+    outcomes = repository.check().parseoutcomes()
+    assert outcomes.keys() == {"passed"}
+    assert outcomes["passed"] >= 10
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["", "json"])
+def test_doctor_names_a_cure_for_each_missing_thing(repository, monkeypatch, arguments):
+    monkeypatch.setenv("VOICELOOP_MODELS", str(repository.path / "empty"))
+    result = repository.pytester.run(*VOICELOOP, "doctor", *arguments)
+    assert result.ret == 1
+    if not arguments:
+        result.stdout.fnmatch_lines(["ok       Python: *", "MISSING  model *voiceloop models pull *", "*ports: *"])
+        return
+    told = json.loads(result.stdout.str())
+    assert told["ok"] is False
+    assert {tuple(finding) for finding in told["findings"]} == {("what", "ok", "found", "cure")}
+    assert all(finding["cure"] or finding["ok"] for finding in told["findings"])
+    whats = {finding["what"].partition(" ")[0] for finding in told["findings"]}
+    assert {"Python", "model", "ports", "cores", "free"} <= whats
+
+
+def test_models_passes_everything_through(repository, monkeypatch):
+    monkeypatch.setenv("VOICELOOP_MODELS", str(repository.path / "empty"))
+    result = repository.pytester.run(*VOICELOOP, "models", "list", "--json")
+    assert result.ret == 0
+    assert "kokoro-82m-int8" in result.stdout.str()
+    result = repository.pytester.run(*VOICELOOP, "models", "pull", "no-such-model")
+    assert result.ret != 0
+    assert "no-such-model" in result.stdout.str() + result.stderr.str()
+
+
+def test_an_unknown_command_lists_the_known_ones(repository):
+    result = repository.pytester.run(*VOICELOOP, "phone")
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(["*invalid choice: 'phone'*demo*doctor*models*corpus*"])

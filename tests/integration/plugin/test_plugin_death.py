@@ -1,0 +1,168 @@
+"""Services that die in mid-turn, and test runs that do: what is told, what is kept, and that nothing is left."""
+
+import json
+import signal
+
+import pytest
+
+from pytest_voiceloop.report import journal
+
+TWO_TURNS = """
+def test_talk(voiceloop_simulator):
+    voiceloop_simulator.say("clip.wav", text="Hello there, you.")
+    voiceloop_simulator.say("long.wav", text="A long story.")
+"""
+SECOND_JUDGE = "call 155: connected"
+"""Every turn has a judge of its own, and the call itself is 151: with the second judge the second turn begins."""
+
+
+def start_and_await_the_second_turn(repository, *arguments):
+    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=20))
+    repository.tests(TWO_TURNS)
+    run = repository.start(*arguments)
+    try:
+        repository.until(
+            lambda: any(SECOND_JUDGE in log.read_text() for log in repository.found("run-*/logs/*/whisper.log")),
+            "the second turn",
+        )
+    except BaseException:
+        run.kill()
+        raise
+    assert len(repository.processes()) == 2 * 4, "a shim and a service each"
+    return run
+
+
+def turns_of(document):
+    return [(test["outcome"], [turn["status"] for turn in test["turns"]]) for test in document["tests"]]
+
+
+@pytest.mark.parametrize("victim", ["whisper", "kokoro"])
+def test_a_service_that_dies_in_mid_turn_fails_its_test_and_is_back_for_the_next(repository, victim):
+    repository.stack(llama=["--script-delay-ms", "300"], kokoro=["--script-delay-ms", "300"])
+    repository.tests(f"""
+        import threading
+        import psutil
+
+        def kill(live):
+            with live.recorder.changed:
+                live.recorder.changed.wait_for(lambda: any(c.kind == "text" for c in live.recorder.of("151")))
+            shim = next(p for p in live.running.processes if p.name == "{victim}").popen
+            psutil.Process(shim.pid).children()[0].kill()
+
+        def test_struck(voiceloop_stack, voiceloop_simulator):
+            threading.Thread(target=kill, args=[voiceloop_stack]).start()
+            voiceloop_simulator.say("clip.wav", text="Hello there, you.")
+
+        def test_next(voiceloop_simulator):
+            assert voiceloop_simulator.say("clip.wav", text="Hello there, you.").status == "ok"
+    """)
+    result = repository.run()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            f"E *StackError: {victim} died: killed by signal 9.",
+            f"*--- last lines of {victim} ---",
+            f"*voiceloop log: {victim}*",
+        ]
+    )
+    result.stdout.fnmatch_lines([f"*{victim} had died; starting it again"])
+    struck = repository.records["test_struck"]
+    (turn,) = struck["turns"]
+    assert (struck["outcome"], turn["status"]) == ("failed", "failed")
+    assert "t5" in turn["missing"]
+    restarts = {(s["name"], s["restarts"]) for s in repository.document["services"]}
+    assert (victim, 1) in restarts
+    assert {name for name, count in restarts if count} == {victim}
+    assert len(repository.found(f"run-*/logs/*/{victim}*.log")) == 2, "each life has a log of its own"
+    assert not repository.processes()
+
+
+def test_a_service_that_dies_twice_is_not_started_a_third_time(repository):
+    repository.tests("""
+        import psutil
+        import pytest
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_it(voiceloop_stack, voiceloop_simulator, number):
+            shim = voiceloop_stack.running.processes[1].popen
+            psutil.Process(shim.pid).children()[0].kill()
+            shim.wait(10)
+    """)
+    result = repository.run()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at setup of test_it?2?*", "llama died: killed by signal 9.", "command: *"])
+
+
+def test_kill_9_leaves_no_service_and_a_journal_to_report_from(repository):
+    run = start_and_await_the_second_turn(repository)
+    run.kill()
+    run.wait()
+    # The promise is one second; a machine that is busy with other tests gets a little more.
+    repository.until(lambda: not repository.processes(), "the services' end", 1.5)
+    document = journal.from_journal(journal.read(repository.found("run-*/journal.jsonl")[0]))
+    assert turns_of(document) == [("unfinished", ["ok"])]
+    assert len(document["services"]) == 4
+    assert document["settings"]["pace"] == "asap"
+    assert not (repository.results / "run.json").exists()
+
+
+def test_ctrl_c_writes_the_reports_and_leaves_nothing(repository):
+    run = start_and_await_the_second_turn(repository, "--voiceloop-report=html")
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == pytest.ExitCode.INTERRUPTED
+    assert not repository.processes()
+    assert turns_of(repository.document) == [("unfinished", ["ok"])]
+    assert (repository.results / "report.html").exists()
+    assert "voiceloop: 1 test unfinished, 1 of 1 turn ok" in repository.said
+
+
+def test_a_test_that_times_out_fails_keeps_its_turns_and_the_stack_serves_the_next(repository):
+    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
+    repository.tests(
+        "import pytest\npytestmark = pytest.mark.timeout(4, func_only=True, method='signal')\n"
+        + TWO_TURNS
+        + """
+def test_next(voiceloop_simulator):
+    assert voiceloop_simulator.say("clip.wav", text="Hello there, you.").status == "ok"
+"""
+    )
+    result = repository.run()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*Timeout*4*", "*voiceloop log: whisper*"])
+    assert turns_of(repository.document) == [("failed", ["ok"]), ("passed", ["ok"])]
+    assert not repository.processes()
+
+
+def test_a_timeout_that_ends_pytest_itself_leaves_no_service(repository):
+    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
+    repository.tests(TWO_TURNS)
+    result = repository.run("--timeout=4", "--timeout-method=thread")
+    assert result.ret == 1
+    repository.until(lambda: not repository.processes(), "the services' end")
+    lines = journal.read(repository.found("run-*/journal.jsonl")[0])
+    assert [line["kind"] for line in lines].count("turn") == 1
+
+
+def test_turns_of_a_test_without_a_time_limit_of_its_own_get_one(repository):
+    repository.tests("""
+        import pytest
+
+        def test_without(voiceloop_simulator): pass
+
+        @pytest.mark.timeout(7)
+        def test_with(voiceloop_simulator): pass
+
+        def test_of_somebody_else(): pass
+    """)
+    (repository.path / "conftest.py").write_text("""
+import json
+def pytest_collection_finish(session):
+    print("limits:", json.dumps({i.name: [[*m.args] for m in i.iter_markers("timeout")] for i in session.items}))
+""")
+    result = repository.check("--collect-only", "-s")
+    said = next(line for line in result.outlines if line.startswith("limits:"))
+    assert json.loads(said.partition(" ")[2]) == {
+        "test_without": [[120]],
+        "test_with": [[7]],
+        "test_of_somebody_else": [],
+    }

@@ -1,0 +1,33 @@
+"""The loop on the `kokoro` package (PyTorch) instead of onnxruntime: it really speaks, and is understood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_voiceloop.stack.reference import reference_stack
+
+if TYPE_CHECKING:
+    from pytest_voiceloop.call.corpus import Corpus
+    from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.call.simulator import Simulator
+    from pytest_voiceloop.stack.spec import Pace, StackSpec
+
+
+@pytest.fixture(scope="session")
+def voiceloop_stack_spec(voiceloop_pace: Pace) -> StackSpec:
+    return reference_stack(voiceloop_pace, options={"kokoro": ["--engine", "kokoro"]})
+
+
+@pytest.mark.torch
+@pytest.mark.quality(loop_wer=0.1)
+def test_the_kokoro_package_is_understood(
+    voiceloop_stack: LiveStack, voiceloop_simulator: Simulator, voiceloop_corpus: Corpus
+) -> None:
+    engines = {process.name: process.facts["engine"] for process in voiceloop_stack.running.processes}
+    assert engines["kokoro"] == "kokoro"
+    turns = voiceloop_simulator.measure(
+        voiceloop_corpus.some("sheet-heart", "lemons-heart", "rice-michael", "hogs-michael"), trials=1, warmup=1
+    )
+    assert all(turn.heard.text for turn in turns)

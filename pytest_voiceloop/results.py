@@ -69,6 +69,10 @@ def _ledger_lines(turn: Turn, budget: Budget) -> list[str]:
     if excess:
         slowest = max(excess, key=lambda stage: excess[stage])
         lines.append(f"  furthest over its target: {slowest}; look at the log of the service that owns it")
+    lines += [
+        f"  injected: every frame into {fault['into']} was held back by {fault['ms']:g} ms (--voiceloop-slow)"
+        for fault in turn.faults
+    ]
     return lines + _word_lines(turn)
 
 

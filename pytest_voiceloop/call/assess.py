@@ -79,6 +79,11 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         tts_rtf=_real_time_factor(events_us, audio[-1].frames if audio else ()),
         playout=_playout_facts(heard),
         counters=_counters(capture, made_s),
+        faults=tuple(
+            {"kind": "delay", "link": link.role, "into": link.target, "ms": link.delay_ms}
+            for link in live.spec.links
+            if link.delay_ms
+        ),
     )
 
 

@@ -4,7 +4,7 @@ How it works, in frames of 10 ms every 5 ms:
 
 1. The level of every frame, in dB of full scale, of the clip without its low frequencies (12 dB less per octave
    below 300 Hz, much as A-weighting does): a rumble that nobody hears must not hide a final "s".
-2. A noise floor. Noise is what keeps one level, within 6 dB, for 240 ms, 15 dB below the clip's loud frames (their
+2. A noise floor. Noise is what keeps one level, within 6 dB, for 320 ms, 15 dB below the clip's loud frames (their
    95th percentile); of several such levels the loudest counts, give or take 6 dB. Where there is none, and no digital
    silence either, the quietest 60 ms are the noise, in clips of at least a second (a lone "yes" may have no pause in
    it). The floor is never below -63 dBFS. A whole clip that keeps one level is noise below -40 dBFS and sound above, so
@@ -51,7 +51,7 @@ ONSET_DB = 3.0
 BREATH_DB = 18.0
 
 # In frames of HOP_S.
-_STEADY_FRAMES = 40
+_STEADY_FRAMES = 56
 _SMOOTHED_FRAMES = 8
 _QUIETEST_FRAMES = 12
 _FRAMES_WITH_PAUSES = 200

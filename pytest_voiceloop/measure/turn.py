@@ -106,6 +106,8 @@ class Turn:
     playout: Mapping[str, float] = field(default_factory=dict)
     counters: Mapping[str, float] = field(default_factory=dict)
     audio: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[Mapping[str, Any], ...] = ()
+    """What the harness did to the stack on purpose."""
 
     @property
     def total_ms(self) -> float:
@@ -133,7 +135,7 @@ class Turn:
             "warmup": self.warmup,
             "status": self.status,
             "flags": list(self.flags),
-            "faults": [],
+            "faults": [dict(fault) for fault in self.faults],
             "pace": self.pace,
             "judge": self.judge,
             "utterance": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,40 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.pipeline
 
+FUNCTION_WORDS = {
+    "a",
+    "an",
+    "and",
+    "are",
+    "as",
+    "at",
+    "be",
+    "by",
+    "can",
+    "do",
+    "does",
+    "for",
+    "from",
+    "in",
+    "is",
+    "it",
+    "its",
+    "of",
+    "on",
+    "or",
+    "our",
+    "than",
+    "that",
+    "the",
+    "these",
+    "to",
+    "us",
+}
+
+
+def content_words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower())) - FUNCTION_WORDS
+
 
 def test_swapping_two_clips_swaps_their_replies(voiceloop_simulator: Simulator, voiceloop_corpus: Corpus) -> None:
     first, second = voiceloop_corpus[0], voiceloop_corpus[1]
@@ -26,6 +61,12 @@ def test_swapping_two_clips_swaps_their_replies(voiceloop_simulator: Simulator, 
     one_way, other_way = replies(first, second), replies(second, first)
     assert one_way == other_way
     assert one_way[first.id] != one_way[second.id]
+
+
+def test_replies_take_up_what_was_said(voiceloop_llama: LlamaAlone, voiceloop_corpus: Corpus) -> None:
+    sentences = [utterance.text for utterance in list(voiceloop_corpus)[:10]]
+    taken_up = [said for said in sentences if content_words(said) & content_words(voiceloop_llama.reply(said).text)]
+    assert len(taken_up) >= 8
 
 
 def test_services_say_the_same_words_when_the_harness_is_their_neighbour(

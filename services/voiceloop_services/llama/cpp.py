@@ -54,12 +54,15 @@ class LlamaCpp:
         self._device = "cuda" if offload else "cpu"
         self._seed = options.seed
         self._max_tokens = options.max_tokens
-        self._threads = options.threads or min(os.cpu_count() or 1, 4)
+        # Its threads wait for each other at every layer, spinning. On cores that are shared with the ears and the
+        # voice, two of them on two cores write more slowly than one.
+        cores = os.cpu_count() or 1
+        self._threads = options.threads or max(1, min(cores // 2, 4))
         self._llama = llama_cpp.Llama(
             str(model.path),
             n_ctx=CONTEXT_TOKENS,
             n_threads=self._threads,
-            n_threads_batch=self._threads,
+            n_threads_batch=options.threads or min(cores, 4),
             n_gpu_layers=-1 if offload else 0,
             seed=options.seed,
             verbose=False,

@@ -1,8 +1,8 @@
 """What the model is told, and what of its writing is fit to be spoken.
 
-A model of 135 million parameters follows examples rather than instructions. These make it take up what was said, in
-one short sentence; they were chosen among some dozens of sets by how many of thirty Harvard sentences got a reply
-that shares a word with them and is no mere echo.
+A model of 135 million parameters follows examples rather than instructions. These make it take up what was said in a
+short sentence or two. They were chosen among some dozens of sets by how many of thirty Harvard sentences got a reply
+that shares a word with them and is no mere echo, and by whether a name is remembered over five turns.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ Message = dict[str, str]
 
 SYSTEM = "You are a friendly voice on the telephone. Answer in one short sentence about what the caller said."
 EXAMPLES: tuple[Exchange, ...] = (
-    ("The old train was late again this morning.", "It is annoying when a train is late, isn't it?"),
-    ("I have a cat called Mia.", "Mia is a pretty name for a cat, isn't it?"),
-    ("My brother bought a red bicycle.", "A red bicycle is a good choice for your brother."),
     ("We walked along the river for hours.", "A long walk along the river sounds lovely to me."),
+    ("The old train was late again this morning.", "It is annoying when the train is late. Did you wait long?"),
+    ("Hello, can you hear me?", "Hello, yes, I can hear you very well."),
     ("She put the flowers in a tall glass.", "Flowers look lovely in a tall glass, don't they?"),
 )
 

@@ -7,6 +7,7 @@ keeps its clock. The worker transcribes, one pass after the other. The watcher n
 from __future__ import annotations
 
 import queue
+import select
 import threading
 import time
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ class Call:
         self._utterances = 0
         self._passes: queue.Queue[Pass | None] = queue.Queue()
         self._over = threading.Event()
-        self._bye = threading.Event()
+        self._heard_all = threading.Event()
         self._first_s = self._heard_s = 0.0
         self._caller: socket.socket | None = None
         self._llama: socket.socket | None = None
@@ -154,7 +155,7 @@ class Call:
     def hang_up(self) -> None:
         """The caller is gone (BYE datagram): discard what is left, unless a BYE in the audio says to finish it."""
         deadline_s = time.monotonic() + HANG_UP_LIMIT_S
-        while not self._bye.wait(HANG_UP_QUIET_S):
+        while not self._heard_all.wait(HANG_UP_QUIET_S):
             now_s = time.monotonic()
             if now_s > deadline_s or now_s - self._heard_s > HANG_UP_QUIET_S:
                 self._say("the caller hung up")
@@ -164,6 +165,7 @@ class Call:
     def _end(self) -> None:
         """Stop without a word more; wakes the reader and the worker."""
         self._over.set()
+        self._heard_all.set()
         self._passes.put(None)
         for connection in (self._caller, self._llama):
             if connection:
@@ -177,10 +179,13 @@ class Call:
         if hello.text != self.call_id:
             self._complain("refused: HELLO on %s:%d is for call %s", *self._caller_at, hello.text)
             return
+        greeted_s = time.monotonic()
         self._llama = links.connect_patiently(self._llama_at, "llama", self._over, self._log, self.call_id)
         self._llama.sendall(frames.encode_hello(self.call_id))
         links.watch(self._llama, self._lost_llama)
         self._say("connected to llama at %s:%d", *self._llama_at)
+        if select.select([caller], [], [], 0)[0]:
+            self._first_s = greeted_s  # the caller did not wait for llama: late audio is not a recording
         worker = runtime.start(self._work, name=f"worker-{self.call_id}")
         for frame in received:
             if frame.kind == "bye":
@@ -189,7 +194,7 @@ class Call:
         else:
             raise ConnectionError(f"the caller at {_at(self._caller_at)} closed the connection without BYE")
         self._hear_the_rest()
-        self._bye.set()
+        self._heard_all.set()
         self._passes.put(None)
         worker.join()
 
@@ -233,7 +238,8 @@ class Call:
             self._latest = Pass(event.speech, self._utterances, early=True)
             self._passes.put(self._latest)
             return
-        self._say("speech %.2f-%.2f s", event.speech.start_s, event.speech.end_s)
+        confirmed = ", early transcript confirmed" if latest and latest.text else ""
+        self._say("speech %.2f-%.2f s%s", event.speech.start_s, event.speech.end_s, confirmed)
         if latest is None:
             latest = Pass(event.speech, self._utterances, bulk=self._is_bulk())
             self._passes.put(latest)
@@ -288,11 +294,11 @@ class Call:
         first = self._passes.get()
         if first is None or not first.bulk:
             return first
-        while not self._bye.is_set() and not self._over.is_set():
+        while not self._heard_all.is_set():
             quiet_s = time.monotonic() - self._heard_s
             if quiet_s >= BULK_QUIET_S:
                 break
-            self._bye.wait(BULK_QUIET_S - quiet_s)
+            self._heard_all.wait(BULK_QUIET_S - quiet_s)
         joined = first
         while True:
             with self._passes.mutex:

@@ -109,9 +109,13 @@ def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logg
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
+    # Python runs handlers in the main thread, too late where that is about to block; the pipe wakes a thread at once.
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Sockets and models are freed by the kernel; what matters at the end is that nothing can hang.
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, lambda *_: None)
+    start(_exit_when_told, told, name="signals")
     # A thread that dies unheard would leave a call silent without a word in the log.
     threading.excepthook = lambda args: logging.getLogger(service).error(
         "thread %s died", args.thread.name if args.thread else "?", exc_info=args.exc_value
@@ -124,6 +128,12 @@ def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logg
     except OSError as error:
         logging.getLogger(service).error("%s", error)  # noqa: TRY400 (the address is in the text; a trace adds nothing)
         sys.exit(1)
+
+
+def _exit_when_told(told: int) -> None:
+    os.read(told, 1)
+    # Sockets and models are freed by the kernel; what matters at the end is that nothing can hang.
+    os._exit(0)
 
 
 def announce_ready(service: str, engine: Engine) -> None:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pytest_voiceloop.call.simulator import Simulator
 
 DIALOGUE = (
+    "Hello, my name is Anna.",
     "I have a dog called Max.",
-    "He is brown and very fast.",
-    "We went to the park today.",
-    "It was a sunny day.",
+    "We live in a small house by the sea.",
+    "Today we went for a long walk.",
     "What is the name of my dog?",
 )
 

@@ -92,7 +92,7 @@ class FasterWhisper:
         self._tokenizer = Tokenizer(self._whisper.hf_tokenizer, multilingual, task="transcribe", language="en")
         self._prompt = self._whisper.get_prompt(self._tokenizer, [], without_timestamps=True)
         self._suppressed = get_suppressed_tokens(self._tokenizer, [-1])
-        self._silero = _silero_session(Path(faster_whisper.__file__).parent / "assets" / "silero_vad_v6.onnx")
+        self._silero = load_silero()
         self._lock = threading.Lock()
         detector = self.detector()
         detector.probability(np.zeros(detector.window_samples, dtype=np.float32))
@@ -170,9 +170,12 @@ def _device(asked: str, cuda_devices: int) -> str:
     return "cuda" if asked != "cpu" and cuda_devices else "cpu"
 
 
-def _silero_session(path: Path) -> Any:
+def load_silero() -> Any:
+    """An onnxruntime session of the silero model that faster-whisper carries, on one thread."""
+    import faster_whisper
     import onnxruntime
 
+    path = Path(faster_whisper.__file__).parent / "assets" / "silero_vad_v6.onnx"
     if not path.is_file():
         raise MissingError(f"the silero model in the faster-whisper package: {path} is not there", INSTALL)
     options = onnxruntime.SessionOptions()

@@ -123,8 +123,9 @@ def test_ctrl_c_reaches_the_harness_first(tmp_path: Path, harness) -> None:
     note = f"lambda n, _: (open({str(seen)!r}, 'a').write(f'{{n}} '), n == 15 and os._exit(0))"
     service = f"import os, signal\nfor n in (2, 15): signal.signal(n, {note})\n" + READY + FOREVER
     popen = harness(
-        "from pytest_voiceloop.stack.process import wait_ready\n"
-        "try:\n    wait_ready(service, 60); print('ready', flush=True); signal.pause()\n"
+        "import time\nfrom pytest_voiceloop.stack.process import wait_ready\n"
+        "try:\n    wait_ready(service, 60); print('ready', flush=True)\n"
+        "    while True: time.sleep(0.05)\n"
         "except KeyboardInterrupt:\n    service.check(); service.stop()\n",
         *python(tmp_path, service),
     )

@@ -123,7 +123,9 @@ def test_ctrl_c_reaches_the_harness_first(tmp_path: Path, harness) -> None:
     note = f"lambda n, _: (open({str(seen)!r}, 'a').write(f'{{n}} '), n == 15 and os._exit(0))"
     service = f"import os, signal\nfor n in (2, 15): signal.signal(n, {note})\n" + READY + FOREVER
     popen = harness(
-        "import time\nfrom pytest_voiceloop.stack.process import wait_ready\n"
+        # A shell that starts its job in the background has SIGINT ignored, and so has everything below it.
+        "import signal, time\nfrom pytest_voiceloop.stack.process import wait_ready\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n    wait_ready(service, 60); print('ready', flush=True)\n"
         "    while True: time.sleep(0.05)\n"
         "except KeyboardInterrupt:\n    service.check(); service.stop()\n",

@@ -54,7 +54,8 @@ def examine() -> Iterator[Finding]:
 
 def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
-    return Finding("Python", sys.version_info >= (3, 11), found)
+    enough = sys.version_info >= (3, 11)
+    return Finding("Python", enough, found, "" if enough else "install Python 3.11 or newer")
 
 
 def _packages() -> Iterator[Finding]:
@@ -78,7 +79,12 @@ def _models() -> Iterator[Finding]:
     try:
         rows = json.loads(asked.stdout)
     except ValueError:
-        yield Finding("models", ok=False, found=f"cannot be listed: {asked.stderr.strip()[-200:]}", cure="reinstall")
+        yield Finding(
+            "models",
+            ok=False,
+            found=f"cannot be listed: {asked.stderr.strip()[-200:]}",
+            cure="pip install --force-reinstall pytest-voiceloop",
+        )
         return
     for row in rows:
         files = ", ".join(sorted(set(row["files"].values())))

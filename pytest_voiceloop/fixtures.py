@@ -146,13 +146,10 @@ def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
     from pytest_voiceloop.run import services_json
     from pytest_voiceloop.stack.ports import PortError
     from pytest_voiceloop.stack.process import MissingPrerequisiteError, StackError
+    from pytest_voiceloop.stack.spec import SpecError
 
-    if spec.scripted and run.settings.require:
-        pytest.fail(
-            "--voiceloop-require refuses a scripted stack: no model listens, thinks or speaks in it. Leave the option "
-            "out, or boot real engines (voiceloop_stack_spec)",
-            pytrace=False,
-        )
+    if spec.scripted:
+        _refuse_scripted(run)
     logs = run.logs(name)
     with contextlib.ExitStack() as stack:
         live, broken = None, None
@@ -165,16 +162,28 @@ def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
                     progress=lambda text: run.say(f"  {'scripted · ' if spec.scripted else ''}{text}"),
                 )
             )
-        except (StackError, PortError) as error:
+        except (StackError, PortError, SpecError, OSError) as error:
             broken = error
         # Outside of the except clause, so that the message stands without a trace of how it came about.
         if isinstance(broken, MissingPrerequisiteError) and not run.settings.require:
             pytest.skip(str(broken))
         if live is None:
             pytest.fail(str(broken), pytrace=False)
+        # The services are asked too: what says it is scripted is scripted, however it was chosen.
+        if "scripted" in {process.facts.get("engine") for process in live.running.processes}:
+            _refuse_scripted(run)
         for service in services_json(live):
             append(run.journal, "service", service)
         yield live
+
+
+def _refuse_scripted(run: Run) -> None:
+    if run.settings.require:
+        pytest.fail(
+            "--voiceloop-require refuses a scripted stack: no model listens, thinks or speaks in it. Leave the option "
+            "out, or boot real engines (voiceloop_stack_spec)",
+            pytrace=False,
+        )
 
 
 def selected_corpus(run: Run) -> Corpus:

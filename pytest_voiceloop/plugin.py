@@ -157,7 +157,10 @@ def _say(config: pytest.Config) -> Any:
         import contextlib
 
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-            reporter.ensure_newline()
-            reporter.write_line(text)
+            # Not through the reporter, which would name the test's file anew after each of our lines.
+            writer = config.get_terminal_writer()
+            if writer.width_of_current_line:
+                writer.line()
+            writer.line(text)
 
     return say

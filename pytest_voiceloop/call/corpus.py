@@ -163,8 +163,15 @@ def load_clip(utterance: Utterance) -> Clip:
             rate_hz = file.samplerate
             first = min(round(utterance.from_s * rate_hz), file.frames)
             last = file.frames if utterance.to_s is None else round(utterance.to_s * rate_hz)
+            if last > file.frames:
+                raise CorpusError(
+                    f"{what} ends after {file.frames / rate_hz:.2f} s, before its to_s of {utterance.to_s} s; "
+                    "correct the manifest, or fetch the file again"
+                )
             file.seek(first)
             audio = file.read(max(0, last - first), dtype="float32", always_2d=True)
+            if len(audio) < last - first:
+                raise CorpusError(f"{what} is cut off: {len(audio)} of {last - first} samples can be read")
     except (soundfile.LibsndfileError, OSError) as error:
         if not utterance.path.exists():
             raise CorpusError(f"{what} does not exist") from None

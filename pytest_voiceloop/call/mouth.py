@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_voiceloop.call.live import LiveStack
 
 CONNECT_TIMEOUT_S = 10.0
+SEND_TIMEOUT_S = 5.0
 
 
 def register_waits_s() -> Iterator[float]:
@@ -68,7 +69,8 @@ def open_mouth(live: LiveStack, call_id: str) -> Iterator[Mouth]:
         listener.bind((HOST, live.port(CALLER, "audio", call_id)))
         listener.listen(1)
         connection = _await_connection(live, listener, call_id)
-    connection.settimeout(None)
+    # A whisper that is alive and does not read must not hold the caller for ever.
+    connection.settimeout(SEND_TIMEOUT_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     mouth = Mouth(live, connection, call_id)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import shutil
 import sys
 import urllib.request
@@ -31,7 +32,7 @@ def pull_osr(folder: Path | None) -> int:
         try:
             with urllib.request.urlopen(URL, timeout=30) as response:
                 data = response.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             print(f"{URL} cannot be fetched: {error}. Fetch it by hand and put it at {wav}", file=sys.stderr)
             return 1
         if hashlib.sha256(data).hexdigest() != SHA256:

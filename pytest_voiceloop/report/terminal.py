@@ -186,7 +186,7 @@ def _medians(row: Mapping[str, Any], label: str, width: int) -> Iterator[Line]:
     if row["cut_off_rate"] is not None:
         counts.append(f"split {row['split_rate']:.0%}, cut off {row['cut_off_rate']:.0%}")
     yield from _folded(", ".join(counts), "  ", width, 2)
-    yield ((f"  {'in ms':<17}{'n':>5}{'median':>8}  {'95 % interval':<16}{'p95':>7}{'max':>8}   target", "dim"),)
+    yield ((f"  {'in ms':<16}{'n':>4}{'median':>8}  {'95 % interval':<14}{'p95':>6}{'max':>6}   target", "dim"),)
     complete, first_audio = row["ledgers"]["complete"], row["ledgers"]["first_audio"]
     for stage, spread in complete["stages_ms"].items():
         yield _spread(visible(stage), spread, reading.target_ms(stage, row["pace"]))
@@ -221,7 +221,7 @@ def _spread(title: str, spread: Mapping[str, Any], target: float | None) -> Line
 
     interval = "" if spread["low"] is None else f"[{cell('low')}, {cell('high')}]"
     shown = (
-        f"  {clipped(title, 16):<17}{spread['n']:>5}{cell('p50'):>8}  {interval:<16}{cell('p95'):>7}{cell('max'):>8}"
+        f"  {clipped(title, 15):<16}{spread['n']:>4}{cell('p50'):>8}  {interval:<14}{cell('p95'):>6}{cell('max'):>6}"
     )
     if target is None:
         return ((shown, ""),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from pytest_voiceloop.call.simulator import Simulator
 
 RECORDING = os.environ.get("VOICELOOP_OSR", "")
-SENTENCES = tuple(load_corpus(Path(RECORDING).parent, osr_manifest())) if RECORDING else ()
+SENTENCES = (
+    [replace(sentence, path=Path(RECORDING)) for sentence in load_corpus(Path(RECORDING).parent, osr_manifest())]
+    if RECORDING
+    else []
+)
 
 
 @pytest.mark.pipeline

@@ -21,7 +21,6 @@ def voiceloop_stack_spec(voiceloop_pace: Pace) -> StackSpec:
 
 
 @pytest.mark.torch
-@pytest.mark.quality(loop_wer=0.1)
 def test_the_kokoro_package_is_understood(
     voiceloop_stack: LiveStack, voiceloop_simulator: Simulator, voiceloop_corpus: Corpus
 ) -> None:
@@ -30,4 +29,6 @@ def test_the_kokoro_package_is_understood(
     turns = voiceloop_simulator.measure(
         voiceloop_corpus.some("sheet-heart", "lemons-heart", "rice-michael", "hogs-michael"), trials=1, warmup=1
     )
-    assert all(turn.heard.text for turn in turns)
+    heard = [turn.heard for turn in turns]
+    assert len(heard) >= 3
+    assert sum(words.errors for words in heard) / sum(words.words for words in heard) <= 0.1

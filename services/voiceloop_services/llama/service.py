@@ -37,7 +37,12 @@ class Llama:
     def serve(self, listener: socket.socket) -> NoReturn:
         """Accept connections from whisper for ever."""
         while True:
-            connection, peer = runtime.accept(listener)
+            try:
+                connection, peer = runtime.accept(listener)
+            except OSError as error:
+                self._log.warning("a connection could not be accepted: %s", error)
+                time.sleep(0.1)  # what is wrong (too many open files, say) may last
+                continue
             call = Call(connection, peer, self._options, self._engine, self._log)
             runtime.start(call.run, name=f"call-from-{peer[1]}")
 

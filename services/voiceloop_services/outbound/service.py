@@ -352,7 +352,8 @@ class Line:
         return 0.0
 
     def _flush_when_quiet(self, now_s: float) -> float | None:
-        if not self._packetiser.pending:
+        # Where END is spoken it ends the reply, however long a clause takes: the filter's state lasts until then.
+        if self._control or not self._packetiser.pending:
             return None
         wait_s = self._last_chunk_at_s + QUIET_S - now_s
         if wait_s > 0:

@@ -24,7 +24,7 @@ def test_a_missed_latency_fails_and_names_stage_limit_source_ledger_and_words(re
             "  observed 1??? ms (the worst turn; n = 1; *",
             "  complete ledger of clip (call 151, pace asap):",
             "    llm * ms  (target 200 ms)",
-            "  furthest over its target: llm;*",
+            "  over their targets: llm by *",
             "    said        Hello there, you.",
             "    transcript  This is a scripted transcript.",
             "    reply       You said: This is a scripted transcript.",

@@ -15,12 +15,12 @@ def test_demo_passes_labels_itself_and_writes_a_page(repository, monkeypatch):
     assert result.ret == 0
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["*scripted · booting whisper", "SCRIPTED (no model) *", "written: */shown/report.html"]
+        ["*scripted · booting whisper", "SCRIPTED (no model) *", "script| written: */shown/report.html"]
     )
     turn_lines = [line for line in result.outlines if " total " in line and " v2v " in line]
     assert len(turn_lines) >= 3
-    assert all(line.startswith("SCRIPTED (no model)") for line in turn_lines)
-    result.stdout.fnmatch_lines(["voiceloop: * - SCRIPTED*"])
+    assert all("SCRIPTED (no model)" in line for line in turn_lines)
+    result.stdout.fnmatch_lines(["script| voiceloop: *"])
     shown = repository.path / "shown"
     assert "SCRIPTED" in (shown / "report.html").read_text()
     document = json.loads((shown / "run.json").read_text())

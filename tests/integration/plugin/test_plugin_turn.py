@@ -44,8 +44,10 @@ def test_a_turn_is_measured_shown_and_kept(repository):
         assert round(turn["events_ms"][LAST[name]] * 1000) == total_us
 
     # Every line about a scripted turn says so.
-    result.stdout.fnmatch_lines(["*scripted · booting whisper", "*SCRIPTED (no model) ok *", "written: *run.json"])
-    result.stdout.fnmatch_lines(["written: *report.html", "=== *SCRIPTED*", "voiceloop: 1 of 1 turn ok - SCRIPTED*"])
+    result.stdout.fnmatch_lines(
+        ["*scripted · booting whisper", "*SCRIPTED (no model) ok *", "script| written: *run.json"]
+    )
+    result.stdout.fnmatch_lines(["* written: *report.html", "* === *SCRIPTED*", "* voiceloop: 1 of 1 turn ok*"])
     assert "SCRIPTED" in (repository.results / "report.html").read_text()
 
     # Files: voices are personal data, which git must not see.
@@ -67,4 +69,4 @@ def test_quiet_runs_show_no_progress(repository):
     result = repository.run("-q")
     result.stdout.no_fnmatch_line("*booting*")
     result.stdout.no_fnmatch_line("*SCRIPTED (no model) ok*")
-    result.stdout.fnmatch_lines(["voiceloop: 1 of 1 turn ok*"])
+    result.stdout.fnmatch_lines(["script| voiceloop: 1 of 1 turn ok*"])

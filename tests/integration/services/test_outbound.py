@@ -122,11 +122,14 @@ def test_audio_waits_for_the_caller(call):
     assert len(packets) == 10
 
 
-def test_tail_comes_out_without_end(call):
-    call.register()
-    kokoro = call.kokoro()
-    kokoro.audio(tone(0.51))
-    packets = call.hear_packets(26)
+def test_tail_comes_out_without_end(tmp_path):
+    with Outbound(tmp_path, "--no-control") as service:
+        call = OutboundCall(service)
+        call.register()
+        kokoro = call.kokoro()
+        kokoro.audio(tone(0.51))
+        packets = call.hear_packets(26)
+        call.close()
     assert len(packets) == 26
     assert np.abs(heard(packets[-1:])[:80]).max() > 0.1
 

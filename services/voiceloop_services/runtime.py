@@ -41,6 +41,18 @@ class Engine(Protocol):
         ...
 
 
+def scripted_facts(settings: dict[str, object], version: str | None = None) -> dict[str, object]:
+    """What every scripted engine tells about itself: there is no model in it."""
+    return {
+        "engine": "scripted",
+        "model": None,
+        "model_sha256": None,
+        "device": "cpu",
+        "version": version,
+        "settings": settings,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class CallSlots:
     """The call ids that this stack can serve: `first`, `first + step`, … (`count` of them)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voiceloop_services.runtime import MissingError
+from voiceloop_services.runtime import MissingError, scripted_facts
 
 if TYPE_CHECKING:
     import logging
@@ -50,18 +50,12 @@ class ScriptedSpeaker:
 
     def facts(self) -> dict[str, object]:
         """What the ready line says."""
-        return {
-            "engine": "scripted",
-            "model": None,
-            "model_sha256": None,
-            "device": "cpu",
-            "version": "1",
-            "settings": {
-                "clip_s": None if self._clip is None else round(len(self._clip) / SAMPLE_RATE_HZ, 3),
-                "delay_ms": self._delay_s * 1000,
-                "rtf": self._rtf,
-            },
+        settings: dict[str, object] = {
+            "clip_s": None if self._clip is None else round(len(self._clip) / SAMPLE_RATE_HZ, 3),
+            "delay_ms": self._delay_s * 1000,
+            "rtf": self._rtf,
         }
+        return scripted_facts(settings, version="1")
 
     def warm_up(self) -> None:
         """Nothing to warm up."""

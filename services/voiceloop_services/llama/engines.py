@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from voiceloop_services.runtime import scripted_facts
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
@@ -39,14 +41,7 @@ class ScriptedWriter:
 
     def facts(self) -> dict[str, object]:
         """See runtime.Engine."""
-        return {
-            "engine": "scripted",
-            "model": None,
-            "model_sha256": None,
-            "device": "cpu",
-            "version": None,
-            "settings": {"delay_ms": self._delay_ms},
-        }
+        return scripted_facts({"delay_ms": self._delay_ms})
 
     def reply(self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool]) -> Generator[str, None, None]:
         """The scripted reply word by word, after the scripted delay; ``{said}`` stands for what was said."""

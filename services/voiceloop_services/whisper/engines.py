@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from voiceloop_services.runtime import scripted_facts
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -60,14 +62,7 @@ class ScriptedTranscriber:
 
     def facts(self) -> dict[str, object]:
         """See runtime.Engine."""
-        return {
-            "engine": "scripted",
-            "model": None,
-            "model_sha256": None,
-            "device": "cpu",
-            "version": None,
-            "settings": {"delay_ms": self._delay_ms},
-        }
+        return scripted_facts({"delay_ms": self._delay_ms})
 
     def detector(self) -> Detector:
         """A detector for a new call."""

@@ -20,7 +20,7 @@ import soundfile
 import soxr
 
 from voiceloop_services import models
-from voiceloop_services.kokoro import engines
+from voiceloop_services.kokoro import engines, sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +82,8 @@ class Voices:
             options = parser.parse_args([f"--voice={voice}", f"--speed={speed}"])
             options.engine, options.device = "kokoro-onnx", "cpu"
             self._speakers[voice, speed] = engines.make_speaker(options, logging.getLogger("make_corpus"))
-        spoken = self._speakers[voice, speed].speak(text)
-        audio: NDArray[np.float32] = soxr.resample(spoken, engines.SAMPLE_RATE_HZ, RATE_HZ)
+        spoken = np.concatenate([chunk.samples for chunk in self._speakers[voice, speed].speak(text)])
+        audio: NDArray[np.float32] = soxr.resample(spoken, sound.SAMPLE_RATE_HZ, RATE_HZ)
         return audio
 
     def facts(self) -> dict[str, object]:

@@ -16,6 +16,7 @@ LEAST_CORES = 2
 _PACKAGES = {
     "faster-whisper": "stack",
     "llama-cpp-python": "stack",
+    "onnx": "stack",
     "onnxruntime": "stack",
     "espeakng-loader": "stack",
 }

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
+
+    from voiceloop_services.kokoro.sound import Chunk
 
 
 @dataclass(slots=True, eq=False)
 class Clause:
-    """A text to be spoken. `audio` (float32 mono at 24 kHz, shape (n,)) is None until it was."""
+    """A text to be spoken. `chunks` are what was made of it and has not left yet."""
 
     text: str
     confirmed: bool
-    audio: NDArray[np.float32] | None = None
+    opens: bool
+    """Whether it is the first one of its reply."""
+    making: Iterator[Chunk] | None = None
+    """What makes the next chunk, once it was begun."""
+    chunks: deque[Chunk] = field(default_factory=deque)
+    made_s: float = 0.0
     took_s: float = 0.0
+    done: bool = False
     dropped: bool = False
 
 
@@ -41,7 +48,8 @@ class CallQueue:
 
     def say(self, text: str) -> None:
         """Add a clause."""
-        self._items.append(Clause(text, confirmed=not self._control))
+        opens = not self._items or isinstance(self._items[-1], Mark)
+        self._items.append(Clause(text, confirmed=not self._control, opens=opens))
 
     def mark(self, kind: Literal["end", "bye"]) -> None:
         """Add END or BYE, which confirm what came before."""
@@ -75,8 +83,8 @@ class CallQueue:
         return dropped
 
     def next_unspoken(self) -> Clause | None:
-        """The first clause without audio."""
-        return next((item for item in self._items if isinstance(item, Clause) and item.audio is None), None)
+        """The first clause that has not been spoken to its end."""
+        return next((item for item in self._items if isinstance(item, Clause) and not item.done), None)
 
     def has_bye(self) -> bool:
         """Whether BYE has arrived and not left yet."""
@@ -84,14 +92,20 @@ class CallQueue:
 
     def ready(self) -> bool:
         """Whether `pop` would return something."""
+        while self._items and isinstance(first := self._items[0], Clause) and first.done and not first.chunks:
+            self._items.popleft()
         if not self._items:
             return False
         first = self._items[0]
-        return isinstance(first, Mark) or (first.confirmed and first.audio is not None)
+        return isinstance(first, Mark) or (first.confirmed and bool(first.chunks))
 
-    def pop(self) -> Clause | Mark:
+    def pop(self) -> Chunk | Mark:
         """Take what leaves next; only when `ready`."""
-        return self._items.popleft()
+        first = self._items[0]
+        if isinstance(first, Clause):
+            return first.chunks.popleft()
+        self._items.popleft()
+        return first
 
 
 def _drop(item: Clause | Mark) -> int:

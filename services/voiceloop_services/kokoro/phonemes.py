@@ -13,12 +13,18 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from voiceloop_services.kokoro.speech_text import speakable
 from voiceloop_services.runtime import MissingError
 
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 Accent = Literal["en-us", "en-gb"]
+
+MAX_SYMBOLS = 510
+"""Kokoro's context; a longer text is spoken in several pieces."""
 
 _ESPEAK_VOICES: dict[Accent, bytes] = {"en-us": b"en-us", "en-gb": b"en"}
 _AUDIO_NONE = 0x02  # AUDIO_OUTPUT_SYNCHRONOUS: nothing is played
@@ -130,9 +136,14 @@ class Phonemizer:
 _BREAKS = (re.compile(r"(?<=[.!?\u2026]) "), re.compile(r"(?<=[;:,\u2014\"\u201d)]) "), re.compile(" "))
 
 
+def pieces(phonemes: str, vocabulary: Container[str]) -> list[str]:
+    """What the model can speak at once, in order; symbols that it does not know are left out."""
+    return split(" ".join("".join(symbol for symbol in phonemes if symbol in vocabulary).split()), MAX_SYMBOLS)
+
+
 def split(phonemes: str, limit: int) -> list[str]:
     """Pieces of at most `limit` symbols, cut after a sentence, else after a clause, else between words."""
-    pieces = []
+    found = []
     while len(phonemes) > limit:
         head = phonemes[: limit + 1]
         cut = limit
@@ -142,6 +153,6 @@ def split(phonemes: str, limit: int) -> list[str]:
             if places:
                 cut = places[-1]
                 break
-        pieces.append(phonemes[:cut].strip())
+        found.append(phonemes[:cut].strip())
         phonemes = phonemes[cut:].strip()
-    return [*pieces, phonemes] if phonemes else pieces
+    return [*found, phonemes] if phonemes else found

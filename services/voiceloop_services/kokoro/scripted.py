@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voiceloop_services.kokoro.sound import Chunk
 from voiceloop_services.runtime import MissingError, scripted_facts
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -57,15 +59,12 @@ class ScriptedSpeaker:
         }
         return scripted_facts(settings, version="1")
 
-    def warm_up(self) -> None:
-        """Nothing to warm up."""
-
-    def speak(self, text: str) -> NDArray[np.float32]:
+    def speak(self, text: str, made_s: float = 0.0) -> Iterator[Chunk]:  # noqa: ARG002 (speaks as a whole)
         """The clip, or 70 ms of tone per character of `text`: float32 mono at 24 kHz, shape (n,)."""
         audio = tone(len(text) * SECONDS_PER_CHARACTER) if self._clip is None else self._clip
         # The delay is what the script asks for, not a wait for something.
         time.sleep(self._delay_s + self._rtf * len(audio) / SAMPLE_RATE_HZ)
-        return audio
+        yield Chunk(audio, last=True)
 
 
 def tone(duration_s: float) -> NDArray[np.float32]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
-import numpy as np
-
 from pytest_voiceloop.wire import frames
 from voiceloop_services import runtime
-from voiceloop_services.kokoro import engines
+from voiceloop_services.kokoro import engines, sound
 from voiceloop_services.kokoro.calls import CallQueue, Clause, Mark
 from voiceloop_services.kokoro.outbound_link import OutboundLink
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     import argparse
     import logging
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 
 def serve(options: argparse.Namespace, log: logging.Logger) -> NoReturn:
@@ -34,7 +31,6 @@ def serve(options: argparse.Namespace, log: logging.Logger) -> NoReturn:
     listener = _bound("--listen", options.listen, runtime.listen_tcp)
     udp = _bound("--register", options.register, runtime.bind_udp)
     speaker = engines.make_speaker(options, log)
-    speaker.warm_up()
     service = Kokoro(options, speaker, log)
     runtime.start(service.read_datagrams, udp, name="datagrams")
     runtime.start(service.speak_forever, name="speaker")
@@ -68,6 +64,8 @@ class _Slot:
         # Outbound knows of the call: from REGISTER, or the first audio, until BYE is on its way to it.
         self.known = False
         self.wants_connection = False
+        # Audio of the reply that is being spoken, made so far.
+        self.made_s = 0.0
         # Set when the caller hangs up, to end what is under way; a new one is made for the next call.
         self.over = threading.Event()
 
@@ -206,23 +204,34 @@ class Kokoro:
     # Speaking.
 
     def speak_forever(self) -> None:
-        """Speak clause after clause, the calls taking turns."""
+        """Speak chunk after chunk, the calls taking turns."""
         while True:
             with self._lock:
                 while (job := self._next_job()) is None:
                     self._work.wait()
-            slot, clause = job
+                slot, clause = job
+                if clause.opens and clause.making is None:
+                    slot.made_s = 0.0
             started_s = time.monotonic()
-            audio = self._speak(slot, clause)
+            chunk = self._next_chunk(slot, clause)
             took_s = time.monotonic() - started_s
+            made_s = len(chunk.samples) / sound.SAMPLE_RATE_HZ if chunk else 0.0
+            # Before the chunk can leave: a harness reads it when the reply has ended.
+            runtime.count(slot.call_id, audio_s=made_s)
             with self._lock:
-                clause.audio, clause.took_s = audio, took_s
+                clause.took_s += took_s
+                clause.made_s += made_s
+                slot.made_s += made_s
+                clause.done = chunk is None or chunk.last
+                if chunk:
+                    clause.chunks.append(chunk)
                 slot.changed.notify()
-            self._log.info(
-                "call %s: %r is %.2f s of audio, made in %.2f s%s",
-                *(slot.call_id, clause.text, len(audio) / engines.SAMPLE_RATE_HZ, took_s),
-                " and discarded" if clause.dropped else "",
-            )
+            if clause.done or clause.dropped:
+                self._log.info(
+                    "call %s: %r is %.2f s of audio, made in %.2f s%s",
+                    *(slot.call_id, clause.text, clause.made_s, clause.took_s),
+                    ", discarded" if clause.dropped else "",
+                )
 
     def _next_job(self) -> tuple[_Slot, Clause] | None:
         for slot in self._turns:
@@ -233,45 +242,40 @@ class Kokoro:
                 return slot, clause
         return None
 
-    def _speak(self, slot: _Slot, clause: Clause) -> NDArray[np.float32]:
+    def _next_chunk(self, slot: _Slot, clause: Clause) -> sound.Chunk | None:
+        """The next sound of a clause; None when it has been spoken."""
         try:
-            return self._speaker.speak(clause.text)
+            if clause.making is None:
+                # Without END outbound takes a pause between chunks for the end of a reply: a clause is made whole then.
+                clause.making = self._speaker.speak(clause.text, slot.made_s if self._control else math.inf)
+            return next((chunk for chunk in clause.making if len(chunk.samples)), None)
         except Exception:
             # One text that the engine cannot speak must not silence the other calls.
             self._log.exception("call %s: cannot speak %r", slot.call_id, clause.text)
-            return np.zeros(0, dtype=np.float32)
+            return None
 
     # Audio to outbound.
 
     def _feed_outbound(self, slot: _Slot) -> None:
-        reply, over = _Reply(), slot.over
         while True:
             with self._lock:
                 slot.changed.wait_for(lambda: slot.wants_connection or slot.queue.ready())
-                if slot.over is not over:
-                    reply, over = _Reply(), slot.over
+                over = slot.over
                 item = None if slot.wants_connection else slot.queue.pop()
                 slot.wants_connection = False
                 was_known = slot.known
-                if isinstance(item, Clause):
+                if isinstance(item, sound.Chunk):
                     slot.known = True
                 elif item is not None and item.kind == "bye":
                     # From here on a REGISTER is for the next call, and a BYE datagram only cleans up.
                     slot.known = False
-            if isinstance(item, Clause):
-                self._send_audio(slot, item, over, reply)
+            if isinstance(item, sound.Chunk):
+                if not slot.link.send_audio(item.samples, sound.SAMPLE_RATE_HZ, over):
+                    self._give_up(slot, over)
             elif item is not None:
-                reply.log(slot.call_id, self._log)
                 self._send_mark(slot, item, over, was_known)
             elif not slot.link.connect(over):
                 self._give_up(slot, over)
-
-    def _send_audio(self, slot: _Slot, clause: Clause, over: threading.Event, reply: _Reply) -> None:
-        if clause.audio is None or not len(clause.audio):
-            return
-        reply.add(clause)
-        if not slot.link.send_audio(clause.audio, engines.SAMPLE_RATE_HZ, over):
-            self._give_up(slot, over)
 
     def _send_mark(self, slot: _Slot, mark: Mark, over: threading.Event, known: bool) -> None:
         # A reply without sound in a call that outbound does not know: there is nobody to tell.
@@ -292,30 +296,6 @@ class Kokoro:
                     "call %s: no way to outbound at %s:%d, %d clauses discarded; it is tried again with the next",
                     *(slot.call_id, *slot.link.to, dropped),
                 )
-
-
-class _Reply:
-    """Adds up what a reply cost, for the log."""
-
-    _words = 0
-    _audio_s = 0.0
-    _took_s = 0.0
-
-    def add(self, clause: Clause) -> None:
-        """Count a clause that has left."""
-        assert clause.audio is not None
-        self._words += len(clause.text.split())
-        self._audio_s += len(clause.audio) / engines.SAMPLE_RATE_HZ
-        self._took_s += clause.took_s
-
-    def log(self, call_id: str, log: logging.Logger) -> None:
-        """Log the reply, if there was one, and begin the next."""
-        if self._audio_s:
-            log.info(
-                "call %s: reply of %d words, %.2f s of audio, made in %.2f s, real-time factor %.2f",
-                *(call_id, self._words, self._audio_s, self._took_s, self._took_s / self._audio_s),
-            )
-        self._words, self._audio_s, self._took_s = 0, 0.0, 0.0
 
 
 def _bound(option: str, at: runtime.Address, make: Callable[[runtime.Address], socket.socket]) -> socket.socket:

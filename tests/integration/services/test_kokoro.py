@@ -345,13 +345,12 @@ def test_connection_that_is_no_llama_is_closed(service):
     service.logs("expected HELLO of 1 to 1000 bytes")
 
 
-def test_log_tells_what_a_reply_cost(call):
+def test_log_tells_what_a_clause_cost(call):
     outbound, llama = call.register(), call.llama()
     llama.text("one two")
-    llama.text("three")
     llama.control("end")
     next_audio(outbound)
-    call.logs("reply of 3 words, 0.84 s of audio, made in")
+    call.logs("'one two' is 0.49 s of audio, made in")
 
 
 def test_sigterm_ends_it_in_the_middle_of_a_reply(tmp_path):

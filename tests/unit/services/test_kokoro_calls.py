@@ -2,22 +2,31 @@
 
 import numpy as np
 
-from voiceloop_services.kokoro.calls import CallQueue, Clause
+from voiceloop_services.kokoro.calls import CallQueue, Mark
+from voiceloop_services.kokoro.sound import Chunk
 
-AUDIO = np.zeros(1, dtype=np.float32)
+
+def chunk(letter):
+    return Chunk(np.array([ord(letter)], dtype=np.float32), last=False)
+
+
+def make(clause, *chunks):
+    """Speak a clause: its chunks are the letters of its text, as numbers."""
+    clause.chunks.extend(chunk(letter) for letter in chunks or clause.text)
+    clause.done = True
 
 
 def speak_all(queue):
     while clause := queue.next_unspoken():
-        clause.audio = AUDIO
+        make(clause)
 
 
 def leave(queue):
-    """What may leave now: texts and marks."""
+    """What may leave now: letters and marks."""
     left = []
     while queue.ready():
         item = queue.pop()
-        left.append(item.text if isinstance(item, Clause) else item.kind)
+        left.append(item.kind if isinstance(item, Mark) else chr(int(item.samples[0])))
     return left
 
 
@@ -42,7 +51,7 @@ def test_clauses_leave_in_order_as_they_are_spoken():
     queue.say("a")
     queue.say("b")
     queue.mark("end")
-    queue.next_unspoken().audio = AUDIO
+    make(queue.next_unspoken())
     assert leave(queue) == ["a"]
     speak_all(queue)
     assert leave(queue) == ["b", "end"]
@@ -80,7 +89,7 @@ def test_cancel_reaches_what_is_being_spoken():
     queue.say("a")
     in_work = queue.next_unspoken()
     queue.cancel()
-    in_work.audio = AUDIO
+    make(in_work)
     queue.mark("end")
     assert in_work.dropped
     assert leave(queue) == ["end"]
@@ -111,3 +120,43 @@ def test_clear_drops_everything():
     assert queue.clear() == 1
     assert not queue.has_bye()
     assert not queue.ready()
+
+
+def test_a_chunk_leaves_while_its_clause_is_still_being_spoken():
+    queue = CallQueue(control=True)
+    queue.say("ab")
+    queue.mark("end")
+    clause = queue.next_unspoken()
+    clause.chunks.append(chunk("a"))
+    assert leave(queue) == ["a"]
+    assert queue.next_unspoken() is clause
+    make(clause, "b")
+    assert leave(queue) == ["b", "end"]
+
+
+def test_a_clause_without_sound_holds_nothing_up():
+    queue = CallQueue(control=True)
+    queue.say("")
+    queue.mark("end")
+    speak_all(queue)
+    assert leave(queue) == ["end"]
+
+
+def test_only_the_first_clause_of_a_reply_opens_it():
+    queue = CallQueue(control=True)
+    opens = []
+
+    def say():
+        queue.say("a")
+        clause = queue.next_unspoken()
+        opens.append(clause.opens)
+        make(clause)
+
+    say()
+    say()
+    queue.mark("end")
+    say()
+    queue.cancel()
+    say()
+    leave(queue)
+    assert opens == [True, False, True, True]

@@ -146,4 +146,5 @@ def _counters(capture: Capture, made_s: float) -> dict[str, float]:
         "audio_made_s": round(made_s, 3),
         "rtp_packets": len(capture.arrivals),
         "receive_buffer_bytes": capture.receive_buffer_bytes,
+        **capture.counted,
     }

@@ -16,7 +16,7 @@ from pytest_voiceloop.measure.timeline import Crossing, parts
 from pytest_voiceloop.stack.process import StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pytest_voiceloop.call.corpus import Clip
     from pytest_voiceloop.call.live import LiveStack
@@ -50,6 +50,8 @@ class Capture:
     broken: StackError | None
     """What ended the turn when a service died in it."""
     receive_buffer_bytes: int
+    counted: Mapping[str, float]
+    """What the services say they worked: ``whisper_tokens`` and the like."""
 
 
 class Line:
@@ -71,6 +73,7 @@ class Line:
             judge = stack.enter_context(open_judge(self._live)) if judged else None
             first_arrival, first_end = len(self._ear.arrivals), len(self._ear.ends_ns)
             frames = encode_clip(clip.samples)
+            logged = {process.log: process.log.stat().st_size for process in self._live.running.processes}
             pacing = Pacing(time.monotonic_ns(), [])
             with pacing_in_background(frames, self._mouth.send, pacing):
                 judgement, broken = None, None
@@ -94,6 +97,11 @@ class Line:
             judgement=judgement,
             broken=broken,
             receive_buffer_bytes=self._ear.receive_buffer_bytes,
+            counted={
+                f"{process.name}_{name}": value
+                for process in self._live.running.processes
+                for name, value in process.counted_since(logged.get(process.log, 0), self.call_id).items()
+            },
         )
 
     def _await_reply(self, t0_ns: int, start_ns: int, first_end: int) -> EndedBy:

@@ -58,6 +58,23 @@ class Process:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
             return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:]).rstrip()
 
+    def counted_since(self, offset: int, call_id: str) -> dict[str, float]:
+        """What the service says it worked for a call, added up from its log after `offset` bytes.
+
+        It says so in lines ``{"call": "151", "counted": {"tokens": 12}}``. None need come.
+        """
+        with self.log.open("rb") as stream:
+            stream.seek(offset)
+            lines = stream.read().decode(errors="replace").splitlines()
+        total: dict[str, float] = {}
+        for said in _json_objects(line for line in lines if '"counted"' in line):
+            counted = said.get("counted")
+            if said.get("call") == call_id and isinstance(counted, dict):
+                for name, value in counted.items():
+                    if isinstance(value, int | float):
+                        total[name] = round(total.get(name, 0) + value, 3)
+        return total
+
     def check(self) -> None:
         """Raise if the service has ended: MissingPrerequisiteError when it says what it lacks, else StackError."""
         code = self.popen.poll()

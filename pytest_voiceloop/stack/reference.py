@@ -25,6 +25,7 @@ _ADDRESSES: Mapping[str, tuple[str, ...]] = {
     "kokoro": ("--listen", "{kokoro.listen}", "--register", "{kokoro.register}", "--outbound", "{outbound.audio}"),
     "outbound": ("--listen", "{outbound.audio}", "--register", "{outbound.register}", "--kokoro", "{kokoro.register}"),
 }
+_SCRIPTED_SILENCE = ("--endpoint-silence-ms", "300", "--endpoint-silence-unfinished-ms", "700")
 SERVICES = tuple(_ADDRESSES)
 SLOTS = Slots(count=7, step=2)
 """Every second call id: outbound's port of one call is the caller's of the next in the seed's plan."""
@@ -38,8 +39,7 @@ LINKS = (
 def service(name: str, *options: str) -> Service:
     """One service of the reference stack, with further command-line options of its own."""
     command = ("{python}", "-m", f"voiceloop_services.{name}", "--calls", "{calls}", *_ADDRESSES[name], *options)
-    # Three model processes share the cores: a pool that spins while it waits steals from the one that works.
-    return Service(name, command, PORTS[name], env={"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"})
+    return Service(name, command, PORTS[name], env={"PYTHONUNBUFFERED": "1"})
 
 
 def reference_stack(
@@ -64,5 +64,7 @@ def reference_stack(
     if scripted:
         for name in ("whisper", "llama", "kokoro"):
             further[name] = ["--engine", "scripted", *further[name]]
+        # A script has nothing to do while the caller may still go on, so the silence would only be waited out.
+        further["whisper"] = [*_SCRIPTED_SILENCE, *further["whisper"]]
     services = tuple(service(name, *further[name]) for name in SERVICES)
     return StackSpec(services, LINKS, {(CALLER, "audio"): PORTS[CALLER]["audio"]}, pace, SLOTS, scripted)

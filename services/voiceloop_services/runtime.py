@@ -150,7 +150,21 @@ def _exit_when_told(told: int) -> None:
 
 def announce_ready(service: str, engine: Engine) -> None:
     """Print the ready line: one JSON object on standard output, after warm-up and with every port bound."""
-    print(json.dumps({"ready": service, **engine.facts()}), flush=True)
+    _say({"ready": service, **engine.facts()})
+
+
+def count(call_id: str, **counted: float) -> None:
+    """Print what was worked for a call: one JSON line on standard output, such as tokens. A harness adds them up.
+
+    They are the same from run to run, so that more work for the same words shows without noise.
+    """
+    _say({"call": call_id, "counted": counted})
+
+
+def _say(line: dict[str, object]) -> None:
+    # print() writes the text and the end of the line apart, and another thread's log line can come between them.
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def listen_tcp(at: Address) -> socket.socket:

@@ -23,7 +23,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--kokoro", type=runtime.address, default="127.0.0.1:8090", help="where the replies go")
     add("--model", default=MODEL, metavar="NAME_OR_PATH", help="see voiceloop models list")
     add("--seed", type=int, default=0, help="of the sampler; replies are greedy, so it matters little")
-    add("--threads", type=int, default=0, help="of the writing; 0: half as many as there are cores")
+    add("--threads", type=int, default=0, help="0: as many as there are cores, at most 4")
     add("--max-tokens", type=int, default=48, help="longest reply")
     add("--script-reply", action="append", metavar="TEXT", help="scripted: a call's next reply; the last repeats")
     add("--script-delay-ms", type=int, default=0, help="scripted: how long the first clause takes")

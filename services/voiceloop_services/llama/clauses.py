@@ -14,7 +14,7 @@ MIN_CHARACTERS = 12
 inside a sentence a cut waits until so many words of it have followed."""
 LONG_CHARACTERS = 80
 """After the first clause only sentence ends cut, unless a sentence grows so long."""
-ENOUGH_WORDS = 9
+ENOUGH_WORDS = 7
 """A sentence that brings the reply to so many words is the last of a brief one, and so is the second sentence."""
 MAX_SENTENCES = 2
 

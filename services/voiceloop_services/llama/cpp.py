@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from voiceloop_services.llama import prompt
@@ -12,7 +13,7 @@ from voiceloop_services.runtime import MissingError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from voiceloop_services.llama.prompt import Exchange, Message
     from voiceloop_services.models import Located
@@ -37,6 +38,9 @@ class LlamaCpp:
     brief = True
 
     def __init__(self, options: argparse.Namespace, model: Located) -> None:
+        # Its threads meet several hundred times a token. Asleep between the meetings they take three times as long;
+        # spinning for long they would rob the voice, which begins while the second clause is still being written.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
         try:
             import llama_cpp
             from llama_cpp.llama_chat_format import Jinja2ChatFormatter
@@ -52,17 +56,15 @@ class LlamaCpp:
         self._located = model
         self._version = f"llama-cpp-python {llama_cpp.__version__}"
         self._device = "cuda" if offload else "cpu"
+        self._set_threads = llama_cpp.llama_set_n_threads
         self._seed = options.seed
         self._max_tokens = options.max_tokens
-        # Its threads wait for each other at every layer, spinning. On cores that are shared with the ears and the
-        # voice, two of them on two cores write more slowly than one.
-        cores = os.cpu_count() or 1
-        self._threads = options.threads or max(1, min(cores // 2, 4))
+        self._threads = options.threads or min(os.cpu_count() or 1, 4)
         self._llama = llama_cpp.Llama(
             str(model.path),
             n_ctx=CONTEXT_TOKENS,
             n_threads=self._threads,
-            n_threads_batch=options.threads or min(cores, 4),
+            n_threads_batch=self._threads,
             n_gpu_layers=-1 if offload else 0,
             seed=options.seed,
             verbose=False,
@@ -74,8 +76,11 @@ class LlamaCpp:
             bos_token=self._piece(self._llama.token_bos()),
         )
         self._lock = threading.Lock()
+        # OpenMP keeps a pool of threads for every thread that asks for work. With two pools there are more threads
+        # than cores, it stops spinning, and a token takes 34 ms instead of 10; so one thread asks for all calls.
+        self._thread = ThreadPoolExecutor(1, "llama-cpp")
         for _ in range(2):
-            for _piece in self.reply([], "Hello.", lambda: False):
+            for _piece in self.reply([], "Hello.", lambda: False, lambda: False):
                 pass
 
     def facts(self) -> dict[str, object]:
@@ -89,24 +94,36 @@ class LlamaCpp:
             "settings": {"max_tokens": self._max_tokens, "threads": self._threads, "seed": self._seed},
         }
 
-    def reply(self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool]) -> Generator[str, None, None]:
+    def reply(
+        self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool], begun: Callable[[], bool]
+    ) -> Generator[str, None, None]:
         """See engines.Writer. A new line ends the reply, and so does the token limit, in mid-sentence if need be."""
-        decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         with self._lock:
-            chat = prompt.fit(history, said, self._count, CONTEXT_TOKENS - self._max_tokens - 1)
-            tokens = self._chat_tokens(chat)
-            # What stays in the cache ends before what was said now, whatever was said last: which tokens are
-            # evaluated in one batch decides the last bits, and with them now and then a greedy word.
-            self._llama.n_tokens = min(self._llama.n_tokens, _common(tokens, self._chat_tokens([*chat[:-1], _OTHER])))
-            for number, token in enumerate(self._llama.generate(tokens, temp=0.0, repeat_penalty=1.0)):
-                if stopped() or token in self._ends or number >= self._max_tokens:
-                    return
-                text = decoder.decode(self._llama.detokenize([token], special=False))
-                line, newline, _ = text.partition("\n")
-                if line:
-                    yield prompt.speakable(line)
-                if newline and number:
-                    return
+            pieces = self._write(history, said, stopped, begun)
+            while (piece := self._thread.submit(next, pieces, None).result()) is not None:
+                yield piece
+
+    def _write(
+        self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool], begun: Callable[[], bool]
+    ) -> Iterator[str]:
+        beside_the_voice = max(1, min(self._threads, (os.cpu_count() or 1) - self._threads))
+        decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        chat = prompt.fit(history, said, self._count, CONTEXT_TOKENS - self._max_tokens - 1)
+        tokens = self._chat_tokens(chat)
+        # What stays in the cache ends before what was said now, whatever was said last: which tokens are
+        # evaluated in one batch decides the last bits, and with them now and then a greedy word.
+        self._llama.n_tokens = min(self._llama.n_tokens, _common(tokens, self._chat_tokens([*chat[:-1], _OTHER])))
+        self._set_threads(self._llama.ctx, self._threads, self._threads)
+        for number, token in enumerate(self._llama.generate(tokens, temp=0.0, repeat_penalty=1.0)):
+            if stopped() or token in self._ends or number >= self._max_tokens:
+                return
+            text = decoder.decode(self._llama.detokenize([token], special=False))
+            line, newline, _ = text.partition("\n")
+            yield prompt.speakable(line) if line else ""
+            if newline and number:
+                return
+            if begun():
+                self._set_threads(self._llama.ctx, beside_the_voice, self._threads)
 
     def _count(self, chat: list[Message]) -> int:
         return len(self._chat_tokens(chat))

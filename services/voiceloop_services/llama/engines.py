@@ -25,8 +25,14 @@ class Writer(Protocol):
         """See runtime.Engine."""
         ...
 
-    def reply(self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool]) -> Generator[str, None, None]:
-        """The reply to `said`, in pieces as they are written; it ends early once `stopped` says so."""
+    def reply(
+        self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool], begun: Callable[[], bool]
+    ) -> Generator[str, None, None]:
+        """The reply to `said`, a piece for each token, "" where it makes no text. It ends early once `stopped` says so.
+
+        `begun` says that its beginning is being spoken. That is what the caller waits for, so the rest of the reply
+        leaves the cores to the voice.
+        """
         ...
 
 
@@ -43,7 +49,13 @@ class ScriptedWriter:
         """See runtime.Engine."""
         return scripted_facts({"delay_ms": self._delay_ms})
 
-    def reply(self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool]) -> Generator[str, None, None]:
+    def reply(
+        self,
+        history: Sequence[Exchange],
+        said: str,
+        stopped: Callable[[], bool],
+        begun: Callable[[], bool],  # noqa: ARG002 (a script takes no cores)
+    ) -> Generator[str, None, None]:
         """The scripted reply word by word, after the scripted delay; ``{said}`` stands for what was said."""
         deadline_s = time.monotonic() + self._delay_ms / 1000
         while (left_s := deadline_s - time.monotonic()) > 0 and not stopped():

@@ -2,7 +2,8 @@
 
 A model of 135 million parameters follows examples rather than instructions. These make it take up what was said in a
 short sentence or two. They were chosen among some dozens of sets by how many of thirty Harvard sentences got a reply
-that shares a word with them and is no mere echo, and by whether a name is remembered over five turns.
+that shares a word with them and is no mere echo, by whether a name is remembered over five turns, and by how long the
+replies are: a model writes as long as its examples, and every word takes a tenth of a second to speak.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ Message = dict[str, str]
 
 SYSTEM = "You are a friendly voice on the telephone. Answer in one short sentence about what the caller said."
 EXAMPLES: tuple[Exchange, ...] = (
-    ("We walked along the river for hours.", "A long walk along the river sounds lovely to me."),
-    ("The old train was late again this morning.", "It is annoying when the train is late. Did you wait long?"),
-    ("Hello, can you hear me?", "Hello, yes, I can hear you very well."),
-    ("She put the flowers in a tall glass.", "Flowers look lovely in a tall glass, don't they?"),
+    ("We walked along the river for hours.", "A long walk sounds lovely to me."),
+    ("The old train was late again this morning.", "Oh no, did you wait long for it?"),
+    ("Hello, can you hear me?", "Hello, yes, I can hear you well."),
+    ("She put the flowers in a tall glass.", "Flowers look lovely in a tall glass."),
 )
 
 _MARKUP = re.compile(r"<\|[^|>]*\|?>?")

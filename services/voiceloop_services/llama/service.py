@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
     import logging
     import socket
+    from collections.abc import Iterable, Iterator
 
     from voiceloop_services.llama.engines import Writer
     from voiceloop_services.llama.prompt import Exchange
@@ -188,14 +189,25 @@ class Call:
 
         started_s = time.monotonic()
         sent: list[str] = []
-        with contextlib.closing(self._engine.reply(self._history, utterance.said, stopped)) as pieces:
-            for clause in clauses(pieces, brief=self._engine.brief):
+        tokens = 0
+
+        def counted(pieces: Iterable[str]) -> Iterator[str]:
+            nonlocal tokens
+            for piece in pieces:
+                tokens += 1
+                yield piece
+
+        with contextlib.closing(
+            self._engine.reply(self._history, utterance.said, stopped, lambda: bool(sent))
+        ) as pieces:
+            for clause in clauses(counted(pieces), brief=self._engine.brief):
                 if stopped():
                     break
                 self._send(frames.encode_text(clause))
                 sent.append(clause)
                 self._say('clause "%s" after %.0f ms', clause, (time.monotonic() - started_s) * 1000)
         took_ms = (time.monotonic() - started_s) * 1000
+        runtime.count(self._call_id, tokens=tokens)
         utterance.decided.wait()
         if stopped():
             if sent and not self._over.is_set():

@@ -28,17 +28,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="callers listen on BASE + id",
     )
     add("--llama", type=runtime.address, default="127.0.0.1:8083", help="where the text goes")
-    add("--endpoint-silence-ms", type=int, default=300, help="silence that ends an utterance")
+    add("--endpoint-silence-ms", type=int, default=750, help="silence that ends an utterance")
     add(
         "--endpoint-silence-unfinished-ms",
         type=int,
-        default=700,
+        default=1000,
         help="silence that ends an utterance whose early transcript looks unfinished",
     )
     add("--early-silence-ms", type=int, default=96, help="silence worth an early transcript; 0 for none")
     add("--model", default=MODEL, metavar="NAME_OR_PATH", help="see voiceloop models list")
     add("--beam", type=int, default=1, help="beam size")
-    add("--window-s", type=float, default=12, help="shortest window the encoder sees; 30 is whisper's own")
+    add("--window-s", type=float, default=20, help="shortest window the decoder sees; 30 is whisper's own")
     add("--threads", type=int, default=0, help="0: as many as there are cores, at most 4")
     add("--script-text", action="append", metavar="TEXT", help="scripted: a call's next transcript; the last repeats")
     add("--script-delay-ms", type=int, default=0, help="scripted: how long a transcription takes")

@@ -37,9 +37,9 @@ _DANGLING = re.compile(
 class Rules:
     """How much silence means what, in milliseconds of audio."""
 
-    silence_ms: int = 300
+    silence_ms: int = 750
     """The utterance is over."""
-    unfinished_ms: int = 700
+    unfinished_ms: int = 1000
     """It is over although its words look unfinished."""
     early_ms: int = 96
     """It may be over: worth an early transcript. 0 switches early transcripts off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -27,6 +28,15 @@ class Detector(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A transcript ("" for none), and what it took: frames of 20 ms through the encoder, tokens written."""
+
+    text: str
+    encoder_frames: int = 0
+    tokens: int = 0
+
+
 class Transcriber(Protocol):
     """A loaded engine. `transcribe` may be called from several threads."""
 
@@ -38,8 +48,8 @@ class Transcriber(Protocol):
         """A detector for a new call."""
         ...
 
-    def transcribe(self, samples: NDArray[np.float32], index: int) -> str:
-        """The words of a call's utterance number `index` (from 0): float32 at 16 kHz, shape (n,); "" for none."""
+    def transcribe(self, samples: NDArray[np.float32], index: int) -> Heard:
+        """The words of a call's utterance number `index` (from 0): float32 at 16 kHz, shape (n,)."""
         ...
 
 
@@ -68,7 +78,7 @@ class ScriptedTranscriber:
         """A detector for a new call."""
         return EnergyDetector()
 
-    def transcribe(self, samples: NDArray[np.float32], index: int) -> str:  # noqa: ARG002 (a script hears nothing)
+    def transcribe(self, samples: NDArray[np.float32], index: int) -> Heard:  # noqa: ARG002 (a script hears nothing)
         """The scripted words, after the scripted delay."""
         time.sleep(self._delay_ms / 1000)
-        return self._texts[min(index, len(self._texts) - 1)]
+        return Heard(self._texts[min(index, len(self._texts) - 1)])

@@ -268,7 +268,9 @@ class Call:
             if next_pass.dropped:
                 continue
             started_s = time.monotonic()
-            text = self._engine.transcribe(next_pass.speech.samples, next_pass.index)
+            heard = self._engine.transcribe(next_pass.speech.samples, next_pass.index)
+            text = heard.text
+            runtime.count(self.call_id, encoder_frames=heard.encoder_frames, tokens=heard.tokens, passes=1)
             took_ms = (time.monotonic() - started_s) * 1000
             if self._over.is_set():
                 return

@@ -34,6 +34,9 @@ def test_a_turn_is_measured_shown_and_kept(repository):
     assert (turn["status"], turn["flags"], turn["missing"], turn["pace"]) == ("ok", [], [], "asap")
     assert None not in turn["events_ms"].values()
     assert document["summary"][0]["turns"] == 1
+    counters = turn["counters"]
+    assert (counters["whisper_passes"], counters["llama_tokens"]) == (1, 7)
+    assert counters["kokoro_audio_s"] == counters["audio_made_s"] > 0
 
     # Both ledgers sum to their totals, and these are the events, to the microsecond.
     for name, stages in STAGES.items():

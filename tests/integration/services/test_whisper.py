@@ -17,6 +17,8 @@ BYE = frames.encode_control("bye", frames.Layout.AUDIO_IN)
 SLOW = ("--early-silence-ms", 0)
 """Without early transcripts what is said does not depend on how fast the test sends."""
 
+BRISK = ("--endpoint-silence-ms", 300, "--endpoint-silence-unfinished-ms", 700)
+
 
 class Whisper(Service):
     """A whisper, and the three neighbours' ends of its sockets."""
@@ -52,7 +54,7 @@ def boot(tmp_path):
     running = []
 
     def start(*options):
-        running.append(Whisper("--script-text", "hello", *options, folder=tmp_path))
+        running.append(Whisper("--script-text", "hello", *BRISK, *options, folder=tmp_path))
         running[-1].ready()
         return running[-1]
 

@@ -55,3 +55,17 @@ def test_an_empty_log_is_said_to_be_empty(tmp_path: Path) -> None:
 )
 def test_exit_codes_in_words(code: int, words: str) -> None:
     assert describe_exit(code).startswith(words)
+
+
+def test_what_a_service_counted_for_a_call_is_added_up(tmp_path: Path) -> None:
+    log = tmp_path / "fake.log"
+    before = b'{"call": "151", "counted": {"tokens": 100}}\n'
+    log.write_bytes(
+        before + b'12:00 INFO {"call": "151", "counted": {"tokens": 3, "frames": 250}}\n'
+        b'{"call": "153", "counted": {"tokens": 50}}\n'
+        b'{"call": "151", "counted": {"tokens": 4, "note": "no number"}}\n'
+        b'{"call": "151", "counted": 7}\n{"counted"\n'
+    )
+    made = process(log)
+    made.popen.wait()
+    assert made.counted_since(len(before), "151") == {"tokens": 7, "frames": 250}

@@ -134,7 +134,7 @@ def report(pairs: Sequence[Pair]) -> dict[str, Any]:
     stack_values = {stage: [pair.asap.metric_ms(stage) for pair in pairs] for stage in (*STAGES, "total")}
     stack_values["voice_to_voice"] = [pair.realtime.voice_to_voice_ms for pair in pairs]
     print(f"{len(pairs)} pairs; ms, median [95 % interval] p95")
-    print(f"{'':17}{'naive':>28}{'stack':>28}{'naive / stack':>22}")
+    print(f"{'':15}{'naive':>23}{'stack':>23}{'naive / stack':>18}")
     ratio = {}
     for name in (*STAGES, "total", "voice_to_voice"):
         # A stage that worked ahead is zero or negative: it has no ratio.
@@ -145,7 +145,7 @@ def report(pairs: Sequence[Pair]) -> dict[str, Any]:
         if interval:
             ratio[name] = {"median": median(ratios), "low": interval.low, "high": interval.high}
             shown = f"{ratio[name]['median']:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-        print(f"{name:17}{spread(naive_values[name], ids):>28}{spread(stack_values[name], ids):>28}{shown:>22}")
+        print(f"{name:15}{spread(naive_values[name], ids):>23}{spread(stack_values[name], ids):>23}{shown:>18}")
     naive = words(pairs, ids, "naive", [(p.naive.transcript, p.naive.reply, p.naive.heard) for p in pairs])
     stack = words(pairs, ids, "stack", [(p.asap.transcript.text, p.asap.reply.text, p.asap.heard.text) for p in pairs])
     flags = [turn.flags for pair in pairs for turn in (pair.asap, pair.realtime)]

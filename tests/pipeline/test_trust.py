@@ -146,7 +146,7 @@ def test_a_service_slowed_by_a_second_fails_the_run_and_is_named(
         import pytest
 
         @pytest.mark.pipeline
-        @pytest.mark.latency(total="2s", llm="1s")
+        @pytest.mark.latency(total="2s", llm="500ms")
         def test_answers_in_time(voiceloop_simulator, voiceloop_corpus):
             voiceloop_simulator.say(voiceloop_corpus[0])
         """
@@ -163,6 +163,6 @@ def test_a_service_slowed_by_a_second_fails_the_run_and_is_named(
             "*total is over its limit of 2000 ms*",
             "*over their targets: *llm by *",
             "*injected: every frame into llama was held back by 1000 ms*",
-            "*llm is over its limit of 1000 ms*",
+            "*llm is over its limit of 500 ms*",
         ]
     )

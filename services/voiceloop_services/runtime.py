@@ -18,6 +18,8 @@ from pytest_voiceloop.wire import datagrams, frames
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from voiceloop_services.models import Located
+
 EXIT_MISSING = 69
 """BSD's EX_UNAVAILABLE: something that the service needs is not there; the last line says what and the cure."""
 RECEIVE_BYTES = 65_536
@@ -39,6 +41,20 @@ class Engine(Protocol):
     def facts(self) -> dict[str, object]:
         """JSON-able: engine, model, model_sha256 (None where there is no file), device, version, settings."""
         ...
+
+
+def model_facts(
+    engine: str, located: Located, *, device: str, version: str, settings: dict[str, object]
+) -> dict[str, object]:
+    """What an engine with a model tells about itself; a model without a name is told by its path."""
+    return {
+        "engine": engine,
+        "model": located.name or str(located.path),
+        "model_sha256": located.sha256,
+        "device": device,
+        "version": version,
+        "settings": settings,
+    }
 
 
 def scripted_facts(settings: dict[str, object], version: str | None = None) -> dict[str, object]:

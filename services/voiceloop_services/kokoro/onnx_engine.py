@@ -79,20 +79,19 @@ class OnnxSpeaker:
         inputs = {each.name: each.type for each in self._text.get_inputs()}
         self._tokens = "input_ids" if "input_ids" in inputs else "tokens"
         self._speed = np.array([options.speed], dtype=np.float32 if "float" in inputs["speed"] else np.int32)
-        self._facts: dict[str, object] = {
-            "engine": "kokoro-onnx",
-            "model": located.name or str(located.path),
-            "model_sha256": located.sha256,
-            "device": self._device,
-            "version": f"onnxruntime {onnxruntime.__version__}",
-            "settings": {
+        self._facts: dict[str, object] = runtime.model_facts(
+            "kokoro-onnx",
+            located,
+            device=self._device,
+            version=f"onnxruntime {onnxruntime.__version__}",
+            settings={
                 "voice": voice.name,
                 "speed": float(self._speed[0]),
                 "threads": threads,
                 "g2p": "espeak",
                 "in_chunks": halves is not None,
             },
-        }
+        )
         if halves:
             showing, names = graph.showing_means(halves[1])
             self._sound = session(graph.with_means(halves[1], self._typical_means(session(showing), names)))

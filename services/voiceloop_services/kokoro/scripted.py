@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voiceloop_services.kokoro.sound import Chunk
+from voiceloop_services.kokoro.sound import SAMPLE_RATE_HZ, Chunk
 from voiceloop_services.runtime import MissingError, scripted_facts
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SAMPLE_RATE_HZ = 24_000
 TONE_HZ = 440
 TONE_PEAK = 0.3
 SECONDS_PER_CHARACTER = 0.07

@@ -55,14 +55,13 @@ class TorchSpeaker:
         self._model = loaded.to(self._device).eval()
         self._vocabulary: dict[str, int] = loaded.vocab
         self._phonemes, g2p = _misaki(voice.accent, log)
-        self._facts: dict[str, object] = {
-            "engine": "kokoro",
-            "model": located.name or str(located.path),
-            "model_sha256": located.sha256,
-            "device": self._device,
-            "version": f"kokoro {importlib.metadata.version('kokoro')}, torch {torch.__version__}",
-            "settings": {"voice": voice.name, "speed": options.speed, "threads": options.threads, "g2p": g2p},
-        }
+        self._facts: dict[str, object] = runtime.model_facts(
+            "kokoro",
+            located,
+            device=self._device,
+            version=f"kokoro {importlib.metadata.version('kokoro')}, torch {torch.__version__}",
+            settings={"voice": voice.name, "speed": options.speed, "threads": options.threads, "g2p": g2p},
+        )
 
     def facts(self) -> dict[str, object]:
         """What the ready line says."""

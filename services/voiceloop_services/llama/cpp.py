@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from voiceloop_services.llama import prompt
-from voiceloop_services.runtime import MissingError
+from voiceloop_services.runtime import MissingError, model_facts
 
 if TYPE_CHECKING:
     import argparse
@@ -85,14 +85,13 @@ class LlamaCpp:
 
     def facts(self) -> dict[str, object]:
         """See runtime.Engine."""
-        return {
-            "engine": "llama-cpp",
-            "model": self._located.name or str(self._located.path),
-            "model_sha256": self._located.sha256,
-            "device": self._device,
-            "version": self._version,
-            "settings": {"max_tokens": self._max_tokens, "threads": self._threads, "seed": self._seed},
-        }
+        return model_facts(
+            "llama-cpp",
+            self._located,
+            device=self._device,
+            version=self._version,
+            settings={"max_tokens": self._max_tokens, "threads": self._threads, "seed": self._seed},
+        )
 
     def reply(
         self, history: Sequence[Exchange], said: str, stopped: Callable[[], bool], begun: Callable[[], bool]

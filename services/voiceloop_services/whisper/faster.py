@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_voiceloop.wire.frames import AUDIO_IN_HZ
-from voiceloop_services.runtime import MissingError
+from voiceloop_services.runtime import MissingError, model_facts
 from voiceloop_services.whisper.engines import Heard
 
 if TYPE_CHECKING:
@@ -108,14 +108,13 @@ class FasterWhisper:
 
     def facts(self) -> dict[str, object]:
         """See runtime.Engine."""
-        return {
-            "engine": "faster-whisper",
-            "model": self._located.name or str(self._located.path),
-            "model_sha256": self._located.sha256,
-            "device": self._device,
-            "version": self._version,
-            "settings": {"beam": self._beam, "window_s": self._window_s, "threads": self._threads},
-        }
+        return model_facts(
+            "faster-whisper",
+            self._located,
+            device=self._device,
+            version=self._version,
+            settings={"beam": self._beam, "window_s": self._window_s, "threads": self._threads},
+        )
 
     def detector(self) -> Silero:
         """A detector for a new call."""

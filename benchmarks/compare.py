@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from listening import events
 from naive_chain import NaiveChain, NaiveTurn
 
-from pytest_voiceloop.call.corpus import RATE_HZ, Clip, default_corpus_folder, load_clip, load_corpus
+from pytest_voiceloop.call.corpus import Clip, default_corpus_folder, load_clip, load_corpus
 from pytest_voiceloop.call.live import live_stack
 from pytest_voiceloop.call.simulator import Simulator
 from pytest_voiceloop.measure.quality import wer, word_errors
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from pytest_voiceloop.measure.turn import Turn
 
 STAGES = ("stt", "llm", "tts", "transfer", "retranscription")
-FOLLOWING_SILENCE_S = 2.0
 TARGETS = {"total": 2.0, "voice_to_voice": 3.5}
 
 
@@ -113,16 +112,12 @@ def say(pace: str, callers: dict[str, Simulator], clip: Clip) -> Turn:
 
 def endpoint_ms(clip: Clip) -> float:
     """How long after the last voiced sample the stack's rule notices that the caller has finished."""
-    detector = Silero(load_silero())
-    endpointer = Endpointer(Rules(early_ms=0))
-    audio = np.pad(clip.samples, (0, round(FOLLOWING_SILENCE_S * RATE_HZ)))
-    noticed_s = 0.0
-    for at in range(0, len(audio) - detector.window_samples + 1, detector.window_samples):
-        window = audio[at : at + detector.window_samples]
-        event = endpointer.push(window, detector.probability(window))
-        if event and event.kind is Kind.ENDED:
-            noticed_s = endpointer.clock_s
-    return max(0.0, (noticed_s - clip.speech_end / RATE_HZ) * 1000)
+    ends = [
+        at_ms
+        for event, at_ms in events(clip, Silero(load_silero()), Endpointer(Rules(early_ms=0)))
+        if event.kind is Kind.ENDED
+    ]
+    return max(0.0, ends[-1])
 
 
 def report(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+from listening import FOLLOWING_SILENCE_S, events
 
-from pytest_voiceloop.call.corpus import RATE_HZ, Clip, default_corpus_folder, load_clip, load_corpus
+from pytest_voiceloop.call.corpus import Clip, default_corpus_folder, load_clip, load_corpus
 from pytest_voiceloop.call.live import live_stack
 from pytest_voiceloop.call.simulator import Simulator
 from pytest_voiceloop.measure.statistics import median
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 SILENCES_MS = range(200, 801, 100)
 UNFINISHED_LONGER_MS = 250
-FOLLOWING_SILENCE_S = 2.0
 
 
 def main() -> None:
@@ -80,16 +79,13 @@ def main() -> None:
 def end_ms(clip: Clip, silence_ms: int, ears: FasterWhisper) -> float:
     """When the first utterance is taken for ended, after the last voiced sample; negative: the caller is cut off."""
     rules = Rules(silence_ms, silence_ms + UNFINISHED_LONGER_MS)
-    detector, endpointer = ears.detector(), Endpointer(rules)
-    audio = np.pad(clip.samples, (0, round(FOLLOWING_SILENCE_S * RATE_HZ)))
-    for at in range(0, len(audio) - detector.window_samples + 1, detector.window_samples):
-        window = audio[at : at + detector.window_samples]
-        event = endpointer.push(window, detector.probability(window))
-        if event and event.kind is Kind.PAUSED and event.speech:
+    endpointer = Endpointer(rules)
+    for event, at_ms in events(clip, ears.detector(), endpointer):
+        if event.kind is Kind.PAUSED and event.speech:
             unfinished = looks_unfinished(ears.transcribe(event.speech.samples, 0).text)
             endpointer.needed_ms = rules.unfinished_ms if unfinished else rules.silence_ms
-        elif event and event.kind is Kind.ENDED:
-            return (endpointer.clock_s - clip.speech_end / RATE_HZ) * 1000
+        elif event.kind is Kind.ENDED:
+            return at_ms
     raise ValueError(f"{clip.utterance.id}: no end was noticed within {FOLLOWING_SILENCE_S:g} s of silence")
 
 

@@ -166,6 +166,7 @@ def services_json(live: LiveStack) -> list[dict[str, Any]]:
     return [
         {
             "name": process.name,
+            "pid": process.popen.pid,
             **{key: value for key, value in process.facts.items() if key != "ready"},
             "cold_start_ms": round(process.cold_start_ms, 1),
             "restarts": live.running.restarts.count(process.name),

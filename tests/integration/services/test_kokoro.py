@@ -1,14 +1,22 @@
 """The kokoro service as a process: what it takes from llama, and what it passes to outbound."""
 
+import argparse
+import logging
 import signal
 import socket
 import struct
+import threading
 
 import numpy as np
 import pytest
 import soundfile
-from lines import HOST, RATE_HZ, SAMPLES_PER_CHARACTER, Kokoro, KokoroCall, tone
+from lines import HOST, RATE_HZ, SAMPLES_PER_CHARACTER, AudioPeer, Kokoro, KokoroCall, tone
 from neighbours import DEADLINE_S, Service, connect, free_ports, send_datagram
+
+from pytest_voiceloop.wire import frames
+from voiceloop_services import runtime
+from voiceloop_services.kokoro import service as kokoro_service
+from voiceloop_services.kokoro import sound
 
 
 @pytest.fixture(scope="module")
@@ -391,3 +399,33 @@ def test_script_clip_is_spoken_for_every_text(tmp_path):
         assert len(first.samples) == RATE_HZ // 2
         assert np.array_equal(first.samples, second.samples)
         call.close()
+
+
+class BreaksOff:
+    """A speaker whose engine fails in the middle of one text."""
+
+    def speak(self, text, made_s=0.0):
+        yield sound.Chunk(tone(0.1), last=False)
+        if text == "fails":
+            raise RuntimeError("the engine failed")
+        yield sound.Chunk(tone(0.2), last=True)
+
+
+def test_an_engine_that_fails_in_the_middle_of_a_text_ends_that_text_and_no_more():
+    with socket.create_server((HOST, 0)) as outbound:
+        outbound.settimeout(DEADLINE_S)
+        options = argparse.Namespace(calls=runtime.CallSlots(0, 1, 1), outbound=outbound.getsockname(), control=True)
+        service = kokoro_service.Kokoro(options, BreaksOff(), logging.getLogger("test"))
+        threading.Thread(target=service.speak_forever, daemon=True).start()
+        llama, theirs = socket.socketpair()
+        with llama:
+            threading.Thread(target=service.read_text, args=(theirs, "llama"), daemon=True).start()
+            llama.sendall(frames.encode_hello("0"))
+            for text in ("fails", "goes on"):
+                llama.sendall(frames.encode_text(text))
+                llama.sendall(frames.encode_control("end", frames.Layout.TEXT))
+            peer = AudioPeer(outbound.accept()[0])
+            got = [peer.next() for _ in range(6)]
+            peer.close()
+    assert [frame.kind for frame in got] == ["hello", "audio", "end", "audio", "audio", "end"]
+    assert [len(frame.samples) / RATE_HZ for frame in got if frame.kind == "audio"] == [0.1, 0.1, 0.2]

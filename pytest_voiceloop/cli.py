@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     doctor = commands.add_parser("doctor", help="what the reference stack needs and what is missing, one cure a line")
     doctor.add_argument("--json", action="store_true")
 
+    selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; half a minute")
+    selftest.add_argument("--json", action="store_true")
+    selftest.add_argument("--busy", action="store_true", help="keep every core busy meanwhile, to see what that does")
+
+    compare = commands.add_parser("compare", help="two run.json: exit 0 same or better, 1 regressed, 125 cannot tell")
+    compare.add_argument("base", type=Path)
+    compare.add_argument("head", type=Path)
+    compare.add_argument("--rule", default=None, help="what a change has to exceed, such as 10%%,25ms")
+    compare.add_argument("--json", action="store_true")
+
     models = commands.add_parser("models", help="list, pull or verify the reference stack's models", add_help=False)
     models.add_argument("rest", nargs=argparse.REMAINDER)
 
@@ -43,9 +54,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pytest_voiceloop.doctor import run_doctor
 
         return run_doctor(as_json=options.json)
+    if options.command == "selftest":
+        from pytest_voiceloop.call.selftest import run_self_test
+
+        return run_self_test(as_json=options.json, busy=options.busy)
+    if options.command == "compare":
+        return _compare(options)
     from pytest_voiceloop.call.osr import pull_osr
 
     return pull_osr(options.to)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pytest_voiceloop import baselines
+    from pytest_voiceloop.measure.comparing import parse_rule
+    from pytest_voiceloop.report import comparison
+
+    try:
+        rule = parse_rule(options.rule) if options.rule else None
+        base, head = baselines.load(options.base), baselines.load(options.head)
+    except ValueError as error:
+        print(f"voiceloop compare: {error}", file=sys.stderr)
+        return 2
+    found = comparison.with_baseline(base, head, str(options.base), rule)
+    print(json.dumps(found, indent=1) if options.json else "\n".join(comparison.lines(found)))
+    return {"same": 0, "better": 0, "regressed": 1}.get(found["verdict"], 125)
 
 
 def _demo(folder: Path) -> int:

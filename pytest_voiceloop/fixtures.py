@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_voiceloop.call.alone import KokoroAlone, LlamaAlone, OutboundAlone, WhisperAlone
     from pytest_voiceloop.call.corpus import Corpus, Utterance
     from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.call.selftest import SelfTest
     from pytest_voiceloop.call.simulator import Simulator
     from pytest_voiceloop.run import Run
     from pytest_voiceloop.stack.spec import StackSpec
@@ -54,11 +56,40 @@ def voiceloop_stack(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec
         yield live
 
 
+@pytest.fixture(scope="session")
+def voiceloop_base_spec(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> StackSpec | None:
+    """The version to compare with, turn about: the stack of ``--voiceloop-base``, or None. Override it for another."""
+    from pytest_voiceloop.stack.spec import SpecError
+
+    folder, wrong = pytestconfig.stash[RUN].settings.base, ""
+    if folder is None:
+        return None
+    try:
+        return voiceloop_stack_spec.of_checkout(folder)
+    except SpecError as error:
+        wrong = f"--voiceloop-base: {error}"
+    pytest.fail(wrong, pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def voiceloop_base_stack(
+    pytestconfig: pytest.Config, voiceloop_base_spec: StackSpec | None
+) -> Iterator[LiveStack | None]:
+    """The booted stack of `voiceloop_base_spec`, beside the other; None without one."""
+    if voiceloop_base_spec is None:
+        yield None
+        return
+    with booted(pytestconfig.stash[RUN], voiceloop_base_spec, f"base-{voiceloop_base_spec.pace}", base=True) as live:
+        yield live
+
+
 @pytest.fixture
-def voiceloop_simulator(request: pytest.FixtureRequest, voiceloop_stack: LiveStack) -> Iterator[Simulator]:
+def voiceloop_simulator(
+    request: pytest.FixtureRequest, voiceloop_stack: LiveStack, voiceloop_base_stack: LiveStack | None
+) -> Iterator[Simulator]:
     """A caller; the call starts with its first `say` and ends with the test."""
-    from pytest_voiceloop.call.simulator import Simulator
-    from pytest_voiceloop.markers import check_pace, invisible, parse
+    from pytest_voiceloop.call.simulator import Simulator, Version
+    from pytest_voiceloop.markers import check_pace, invisible, judge_turns, parse
     from pytest_voiceloop.stack.process import StackError
 
     run = request.config.stash[RUN]
@@ -68,20 +99,30 @@ def voiceloop_simulator(request: pytest.FixtureRequest, voiceloop_stack: LiveSta
         item.stash[MEASURED], item.stash[BUDGETS] = Measured(), parse(item)
         check_pace(item.stash[BUDGETS], voiceloop_stack.spec.pace)
     wrong = invisible(item.stash[BUDGETS], voiceloop_stack.tapped)
-    for process in voiceloop_stack.running.processes:
-        if process.popen.poll() is not None:
-            run.say(f"  {process.name} had died; starting it again")
-    try:
-        voiceloop_stack.running.restart_dead()
-    except StackError as error:
-        wrong = str(error)
+    for live in filter(None, (voiceloop_stack, voiceloop_base_stack)):
+        for process in live.running.processes:
+            if process.popen.poll() is not None:
+                run.say(f"  {process.name} had died; starting it again")
+        try:
+            live.running.restart_dead()
+        except StackError as error:
+            wrong = str(error)
     if wrong:
         pytest.fail(wrong, pytrace=False)
+
+    def undecided() -> bool:
+        verdicts = judge_turns(item.stash[BUDGETS], item.stash[MEASURED].turns)
+        return any(verdict.verdict == "inconclusive" for _, verdict in verdicts)
+
+    base = voiceloop_base_stack
     simulator = Simulator(
         voiceloop_stack,
         trials=run.settings.trials,
         warmup=run.settings.warmup,
         on_turn=lambda turn, capture: run.keep(item, voiceloop_stack, turn, capture),
+        script=lambda utterance, index: run.scripts.get((utterance, index)),
+        base=Version(base, lambda *kept: run.keep(item, base, *kept, base=True)) if base else None,
+        undecided=lambda: run.settings.inconclusive == "extend" and undecided(),
     )
     try:
         yield simulator
@@ -138,8 +179,23 @@ def voiceloop_outbound(pytestconfig: pytest.Config, voiceloop_stack_spec: StackS
         yield OutboundAlone(live)
 
 
+@pytest.fixture(scope="session")
+def voiceloop_selftest(pytestconfig: pytest.Config) -> SelfTest:
+    """How far the harness itself is off on this machine, measured once: `ok`, `error_ms`, `cannot` and so on."""
+    from pytest_voiceloop.call.selftest import self_test
+    from pytest_voiceloop.stack.ports import PortError
+    from pytest_voiceloop.stack.process import StackError
+
+    run = pytestconfig.stash[RUN]
+    try:
+        return self_test(run.logs("selftest"), progress=lambda text: run.say(f"  self-test · {text}"))
+    except (StackError, PortError, OSError) as error:
+        wrong = str(error)
+    pytest.fail(wrong, pytrace=False)
+
+
 @contextlib.contextmanager
-def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
+def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Iterator[LiveStack]:
     """A live stack; a missing prerequisite skips, or fails with ``--voiceloop-require``."""
     from pytest_voiceloop.call.live import live_stack
     from pytest_voiceloop.report.journal import append
@@ -151,6 +207,7 @@ def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
     if spec.scripted:
         _refuse_scripted(run)
     logs = run.logs(name)
+    run.calibrate("before_ms")
     with contextlib.ExitStack() as stack:
         live, broken = None, None
         try:
@@ -159,7 +216,9 @@ def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
                     spec,
                     logs,
                     fixed_ports=run.settings.ports == "fixed",
-                    progress=lambda text: run.say(f"  {'scripted · ' if spec.scripted else ''}{text}"),
+                    progress=lambda text: run.say(
+                        f"  {'base · ' if base else ''}{'scripted · ' if spec.scripted else ''}{text}"
+                    ),
                 )
             )
         except (StackError, PortError, SpecError, OSError) as error:
@@ -172,7 +231,10 @@ def booted(run: Run, spec: StackSpec, name: str) -> Iterator[LiveStack]:
         # The services are asked too: what says it is scripted is scripted, however it was chosen.
         if "scripted" in {process.facts.get("engine") for process in live.running.processes}:
             _refuse_scripted(run)
-        for service in services_json(live):
+        if run.contended:
+            # Other workers are no foreign load: they hang on the same controller.
+            live.root_pid = os.getppid()
+        for service in services_json(live, base=base):
             append(run.journal, "service", service)
         yield live
 
@@ -194,11 +256,14 @@ def selected_corpus(run: Run) -> Corpus:
 
 
 __all__ = [
+    "voiceloop_base_spec",
+    "voiceloop_base_stack",
     "voiceloop_corpus",
     "voiceloop_kokoro",
     "voiceloop_llama",
     "voiceloop_outbound",
     "voiceloop_pace",
+    "voiceloop_selftest",
     "voiceloop_simulator",
     "voiceloop_stack",
     "voiceloop_stack_spec",

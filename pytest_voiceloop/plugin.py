@@ -122,6 +122,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from pytest_voiceloop import results
 
         results.write(run)
+        if results.failed(run) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

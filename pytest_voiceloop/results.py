@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_voiceloop import markers
+from pytest_voiceloop import baselines, markers
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, Turn, latency_ms
-from pytest_voiceloop.report import document, files, journal, reading, render, terminal
+from pytest_voiceloop.report import comparison, document, files, journal, reading, render, terminal
+from pytest_voiceloop.report.step_summary import step_summary
 from pytest_voiceloop.run import BUDGETS, MEASURED, RECORD, RUN, Run
 
 if TYPE_CHECKING:
@@ -24,11 +27,12 @@ def enforce(item: pytest.Item) -> None:
     run = item.config.stash[RUN]
     measured.verdicts = markers.judge_turns(item.stash[BUDGETS], measured.turns)
     unanswered = markers.describe_failures(measured.turns)
+    failing = ("over", "inconclusive") if run.settings.inconclusive == "fail" else ("over",)
     # Several workers on one machine slow each other down: their latencies are shown and held against nobody.
     over = [
         (budget, verdict)
         for budget, verdict in measured.verdicts
-        if verdict.verdict == "over" and not (run.contended and budget.unit == "ms")
+        if verdict.verdict in failing and not (run.contended and budget.unit == "ms")
     ]
     messages = [*unanswered, *(failure_message(*one, measured.turns) for one in over)]
     if messages:
@@ -37,7 +41,8 @@ def enforce(item: pytest.Item) -> None:
 
 def failure_message(budget: Budget, verdict: Verdict, turns: Sequence[Turn]) -> str:
     """What a person needs to know about a budget that was missed: ledger, limit, source, stages and words."""
-    lines = [f"{budget.metric} is over its limit of {_amount(budget.limit, budget)} ({budget.source})"]
+    how = "may be over" if verdict.verdict == "inconclusive" else "is over"
+    lines = [f"{budget.metric} {how} its limit of {_amount(budget.limit, budget)} ({budget.source})"]
     observed = "never measured" if verdict.observed is None else _amount(verdict.observed, budget)
     which = "the worst turn" if budget.percentile is None else f"percentile {budget.percentile:g}"
     lines.append(f"  observed {observed} ({which}; n = {verdict.n}{'; ' + verdict.note if verdict.note else ''})")
@@ -48,8 +53,8 @@ def failure_message(budget: Budget, verdict: Verdict, turns: Sequence[Turn]) -> 
     elif counted:
         worst = max(counted, key=lambda turn: _errors(turn, budget.metric))
         lines += _word_lines(worst)
-    elif any(turn.status == "void" for turn in turns):
-        lines.append("  every turn was void: frames of the caller's speech left late, so this machine is too busy")
+    elif void := [turn for turn in turns if turn.status == "void"]:
+        lines.append(f"  every turn was void: {'; '.join(void[-1].void_because)}; so this machine is too busy")
     return "\n".join(lines)
 
 
@@ -114,6 +119,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         "outcome": report.outcome if report.when == "call" or report.skipped else "error",
         "budgets": [_budget_json(*one) for one in measured.verdicts],
         "turns": [turn.as_json() for turn in measured.turns],
+        "base_turns": [turn.as_json() for turn in measured.base_turns],
         "services": measured.services,
         "message": _message(report),
         "sections": [{"title": title, "text": text} for title, text in report.sections] if report.failed else [],
@@ -157,14 +163,41 @@ def write(run: Run) -> None:
     services = {service["pid"]: service for service in told}
     tests = [{key: value for key, value in record.items() if key != "services"} for record in run.records]
     tests += [test for test in known["tests"] if test["outcome"] == journal.UNFINISHED]
-    run.document = document.build(tests, list(services.values()), **run.facts())
-    files.write_atomically(run.settings.dir / "run.json", render.render(run.document, "json"))
+    if services and run.calibration:
+        run.calibrate("after_ms")
+    run.document = document.build(tests, list(services.values()), **run.facts(), calibration=run.calibration)
+    run.document["comparisons"] = comparisons(run)
+    kept = [baselines.path_of(run.settings.dir, run.settings.save)] if run.settings.save else []
+    for path in (run.settings.dir / "run.json", *kept):
+        files.write_atomically(path, render.render(run.document, "json"))
+    run.written += kept
+    if "GITHUB_STEP_SUMMARY" in os.environ:
+        with contextlib.suppress(OSError), Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as page:
+            page.write(step_summary(run.document))
     for request in run.settings.reports:
         path = request.path or run.settings.dir / f"report.{request.format}"
         # Audio lies in the results folder, wherever the page goes.
         audio = os.path.relpath(run.settings.dir, path.parent)
         files.write_atomically(path, render.render(run.document, request.format, audio_folder=audio))
         run.written.append(path)
+
+
+def comparisons(run: Run) -> list[dict[str, Any]]:
+    """The document's ``comparisons``: with the baseline, and with the base that was measured turn about."""
+    assert run.document is not None
+    found = []
+    if run.baseline is not None and run.settings.compare is not None:
+        name, rule = run.settings.compare
+        found.append(comparison.with_baseline(run.baseline, run.document, name, rule))
+    if baselines.turns(run.document, "base_turns"):
+        found.append(comparison.with_base(run.document, f"base {run.settings.base or '(voiceloop_base_spec)'}"))
+    return found
+
+
+def failed(run: Run) -> bool:
+    """Whether a comparison that was asked for has to fail the run."""
+    failing = {"regressed", "refused"} | ({"inconclusive"} if run.settings.inconclusive == "fail" else set())
+    return any(found["verdict"] in failing for found in (run.document or {}).get("comparisons", ()))
 
 
 def show(reporter: pytest.TerminalReporter, run: Run) -> None:

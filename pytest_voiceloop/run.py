@@ -7,16 +7,17 @@ import threading
 import time
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_voiceloop.call.line import Capture
     from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.call.replay import Key, Script
     from pytest_voiceloop.measure.budgets import Budget, Verdict
     from pytest_voiceloop.measure.turn import Turn
     from pytest_voiceloop.settings import Settings
@@ -32,6 +33,8 @@ class Measured:
     """What a test has measured so far."""
 
     turns: list[Turn] = field(default_factory=list)
+    base_turns: list[Turn] = field(default_factory=list)
+    """Those of the version that is compared with, in the same order."""
     verdicts: list[tuple[Budget, Verdict]] = field(default_factory=list)
     services: list[dict[str, Any]] = field(default_factory=list)
     log_tails: Callable[[], list[tuple[str, str]]] = list
@@ -46,9 +49,15 @@ class Run:
     worker: str
     say: Callable[[str], None]
     started_at: str
+    baseline: Mapping[str, Any] | None = None
+    """The document that this run is to be compared with."""
+    scripts: Mapping[Key, Script] = field(default_factory=dict)
+    """What is replayed."""
     records: list[dict[str, Any]] = field(default_factory=list)
     document: dict[str, Any] | None = None
     written: list[Path] = field(default_factory=list)
+    calibration: dict[str, float | None] = field(default_factory=dict)
+    """``before_ms`` and ``after_ms``: what a fixed piece of work took before the first boot and at the end."""
     _keeping: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -99,6 +108,16 @@ class Run:
         number = sum(1 for _ in folder.glob(f"{base}-*")) + 1 if folder.is_dir() else 1
         return folder / f"{base}-{number}"
 
+    def calibrate(self, key: Literal["before_ms", "after_ms"]) -> None:
+        """Time a fixed piece of work, once for each key, while no stack runs. Workers would time each other."""
+        from pytest_voiceloop.call.machine import calibrate
+        from pytest_voiceloop.report.journal import append
+
+        if self.contended or key in self.calibration:
+            return
+        self.calibration[key] = calibrate()
+        append(self.journal, "calibration", {key: self.calibration[key]})
+
     def settings_json(self) -> dict[str, Any]:
         """The settings as they stand in the JSON document."""
         s = self.settings
@@ -108,13 +127,18 @@ class Run:
             "trials": s.trials,
             "warmup": s.warmup,
             "seed": s.seed,
+            "replay": s.replay,
+            "base": str(s.base) if s.base else None,
             "require": s.require,
             "corpus": str(s.corpus) if s.corpus else None,
             "slow_ms": dict(s.slow),
         }
 
-    def keep(self, item: pytest.Item, live: LiveStack, turn: Turn, capture: Capture) -> Turn:
-        """Keep a turn: its audio as files, itself in the journal and with its test; show it as progress."""
+    def keep(self, item: pytest.Item, live: LiveStack, turn: Turn, capture: Capture, *, base: bool = False) -> Turn:
+        """Keep a turn: its audio as files, itself in the journal and with its test; show it as progress.
+
+        With `base` it is one of the version that is compared with, and no budget judges it.
+        """
         from dataclasses import replace
 
         from pytest_voiceloop.report.journal import append
@@ -125,16 +149,19 @@ class Run:
             turn = replace(turn, flags=(*turn.flags, "contended"))
         # A test may let several callers speak at once, each in a thread of its own.
         with self._keeping:
-            turn = replace(turn, audio=self._write_audio(item, len(measured.turns) + 1, capture))
-            measured.turns.append(turn)
-            measured.services = services_json(live)
-            measured.log_tails = live.running.log_tails
+            turns = measured.base_turns if base else measured.turns
+            which = f"base-{len(turns) + 1}" if base else f"{len(turns) + 1}"
+            turn = replace(turn, audio=self._write_audio(item, which, capture))
+            turns.append(turn)
+            if not base:
+                measured.services = services_json(live)
+                measured.log_tails = live.running.log_tails
             record = turn.as_json()
-            append(self.journal, "turn", {"nodeid": item.nodeid, **record})
-            self.say(turn_line(record, scripted=live.spec.scripted))
+            append(self.journal, "turn", {"nodeid": item.nodeid, "base": base, **record})
+            self.say(turn_line(record, scripted=live.spec.scripted) + ("  (base)" if base else ""))
         return turn
 
-    def _write_audio(self, item: pytest.Item, number: int, capture: Capture) -> dict[str, str]:
+    def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> dict[str, str]:
         import soundfile
 
         from pytest_voiceloop.call.corpus import RATE_HZ
@@ -143,7 +170,7 @@ class Run:
 
         folder = self.prepare_folder() / "audio"
         folder.mkdir(exist_ok=True)
-        stem = f"{_slug(item.nodeid)}-{number}"
+        stem = f"{_slug(item.nodeid)}-{which}"
         places = {}
         for name, samples, rate_hz in (
             ("caller", capture.clip.samples, RATE_HZ),
@@ -161,12 +188,13 @@ MEASURED = pytest.StashKey[Measured]()
 BUDGETS: pytest.StashKey[Sequence[Budget]] = pytest.StashKey()
 
 
-def services_json(live: LiveStack) -> list[dict[str, Any]]:
-    """The document's ``services[]``: what each service said when it was ready."""
+def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]]:
+    """The document's ``services[]``: what each service said when it was ready, and whether it is the base's."""
     return [
         {
             "name": process.name,
             "pid": process.popen.pid,
+            "base": base,
             **{key: value for key, value in process.facts.items() if key != "ready"},
             "cold_start_ms": round(process.cold_start_ms, 1),
             "restarts": live.running.restarts.count(process.name),
@@ -176,13 +204,35 @@ def services_json(live: LiveStack) -> list[dict[str, Any]]:
 
 
 def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[str], None]) -> Run:
-    """A run that begins now. Workers take the controller's id."""
+    """A run that begins now. Workers take the controller's id.
+
+    Raises pytest.UsageError for a baseline that cannot be used: it would be a pity to learn that after measuring.
+    """
     import os
 
     now = time.time()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-    return Run(settings, run_id or f"run-{stamp}-{os.getpid()}", worker, say, started_at)
+    run = Run(settings, run_id or f"run-{stamp}-{os.getpid()}", worker, say, started_at)
+    if settings.compare:
+        run.baseline = _kept(settings, settings.compare[0], "--voiceloop-compare")
+    if settings.replay:
+        from pytest_voiceloop import baselines
+        from pytest_voiceloop.call.replay import scripts
+
+        run.scripts = scripts(baselines.turns(_kept(settings, settings.replay, "--voiceloop-replay")))
+        if not run.scripts:
+            raise pytest.UsageError(f"--voiceloop-replay: {settings.replay} holds no whole turn that could be replayed")
+    return run
+
+
+def _kept(settings: Settings, name: str, option: str) -> dict[str, Any]:
+    from pytest_voiceloop import baselines
+
+    try:
+        return baselines.load(baselines.path_of(settings.dir, name))
+    except baselines.BaselineError as error:
+        raise pytest.UsageError(f"{option}: {error}") from None
 
 
 def _prune(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pytest_voiceloop.measure.comparing import Rule
 
 REPORT_FORMATS = ("html", "json")
 
@@ -36,6 +39,15 @@ class Settings:
     warmup: int
     seed: int
     require: bool
+    save: str | None
+    """Name under which the run is kept as a baseline."""
+    compare: tuple[str, Rule | None] | None
+    """Name or path of a baseline, and what counts as a regression against it."""
+    base: Path | None
+    """Checkout whose services are the base of an interleaved comparison."""
+    replay: str | None
+    """Name or path of a run whose transcripts and replies are passed on instead of the live ones."""
+    inconclusive: Literal["warn", "fail", "extend"]
     slow: Mapping[str, float]
     """Service → ms by which every frame into it is held back."""
 
@@ -90,6 +102,27 @@ def _boolean(text: str, _: Path) -> bool:
     return values[text.lower()]
 
 
+def _name(text: str, _: Path) -> str | None:
+    if text and not re.fullmatch(r"[\w][\w.-]*", text):
+        raise ValueError("write a name of letters, digits, dots, dashes and underscores")
+    return text or None
+
+
+def _run(text: str, base: Path) -> str | None:
+    """A baseline's name, or the path of a JSON document."""
+    return str(base / Path(text).expanduser()) if text.endswith(".json") else _name(text, base)
+
+
+def _compare(text: str, base: Path) -> tuple[str, Rule | None] | None:
+    name, colon, rule = text.partition(":")
+    run = _run(name, base)
+    if not run or not colon:
+        return (run, None) if run else None
+    from pytest_voiceloop.measure.comparing import parse_rule
+
+    return run, parse_rule(rule)
+
+
 def _report(text: str, base: Path) -> ReportRequest:
     form, _, path = text.partition(":")
     if form not in REPORT_FORMATS:
@@ -116,6 +149,24 @@ _SINGLE = (
     _Option("trials", _number(1), "5", "how often measure() says each utterance", metavar="N"),
     _Option("warmup", _number(0), "1", "turns that measure() says first, reports, and leaves out", metavar="N"),
     _Option("seed", _number(0), "0", "the language model's seed", metavar="N"),
+    _Option("save", _name, "", "keep this run as a baseline under a name", metavar="NAME"),
+    _Option(
+        "compare",
+        _compare,
+        "",
+        "fail when this run is worse than a baseline (its name, or a .json) by more than the rule allows",
+        metavar="NAME[:RULE]",
+    ),
+    _Option(
+        "base", _path, "", "another checkout of the stack: say everything to both, turn about, and compare", env=True
+    ),
+    _Option("replay", _run, "", "pass on the texts of a recorded run (a baseline's name, or a .json)", metavar="NAME"),
+    _Option(
+        "inconclusive",
+        _choice("warn", "fail", "extend"),
+        "warn",
+        "what an interval that spans a limit does: say so, fail, or let measure() go on for up to twice as many rounds",
+    ),
     _Option("require", _boolean, "false", "a missing model or binary fails instead of skipping", env=True, flag=True),
 )
 _REPEATED = (

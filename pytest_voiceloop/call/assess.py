@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from pytest_voiceloop.call import machine
 from pytest_voiceloop.call.corpus import RATE_HZ
+from pytest_voiceloop.measure.dnsmos import dnsmos
 from pytest_voiceloop.measure.edges import first_audible
 from pytest_voiceloop.measure.playout import Playout, moment_of_sample, playout
 from pytest_voiceloop.measure.quality import word_errors
+from pytest_voiceloop.measure.sound import Sound, sound
 from pytest_voiceloop.measure.timeline import (
     COMPLETE,
     EVENTS,
@@ -18,14 +23,17 @@ from pytest_voiceloop.measure.timeline import (
     parts,
     relative_us,
     turn_events,
+    work_ms,
 )
 from pytest_voiceloop.measure.turn import Reply, Said, Status, Turn, Words
 from pytest_voiceloop.wire import rtp
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pytest_voiceloop.call.line import Capture
     from pytest_voiceloop.call.live import LiveStack
-    from pytest_voiceloop.measure.timeline import Event
+    from pytest_voiceloop.measure.timeline import Event, Part
 
 VOID_LATENESS_MS = 20.0
 """A frame of speech that left later than this makes the turn void: the caller stammered, the stack did not."""
@@ -38,6 +46,8 @@ class Occasion:
     index: int = 0
     trial: int = 0
     warmup: bool = False
+    repeat: int = 0
+    """How often it was void before."""
 
 
 def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: bool) -> Turn:
@@ -53,32 +63,42 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
     events_us = relative_us(events_ns, capture.t0_ns)
     expected = expected_events(live.tapped, judged=judged)
     missing = tuple(event for event in EVENTS if event in expected and events_us.get(event) is None)
-    reply_text = " ".join(part.text for part in parts(capture.crossings, "llm_tts"))
+    replies = parts(capture.crossings, "llm_tts")
+    reply_text = " ".join(part.text for part in replies)
+    spoken_text = capture.script.reply if capture.script else reply_text
     audio = parts(capture.crossings, "tts_out")
     made_s = sum(len(f.payload) / 4 / f.sample_rate_hz for part in audio for f in part.frames)
     said = capture.clip.utterance
     transcripts = parts(capture.crossings, "stt_llm")
+    void_because = _void_because(capture)
+    status = _status(capture, missing, void_because)
     return Turn(
         call_id=capture.call_id,
         index=occasion.index,
         trial=occasion.trial,
+        repeat=occasion.repeat,
         warmup=occasion.warmup,
-        status=_status(capture, missing),
-        flags=_flags(capture, len(transcripts)),
+        status=status,
+        flags=_flags(capture, len(transcripts), heard),
         pace=live.spec.pace,
         judge="stt" if judged else "none",
         utterance=Said(said.id, said.text, said.corpus, said.synthetic, len(capture.clip.samples) / RATE_HZ),
         transcript=_judged(said.text, " ".join(part.text for part in transcripts)),
-        reply=Reply(reply_text, made_s),
-        heard=_judged(reply_text, capture.judgement.text if capture.judgement else "") if judged else Words(""),
+        reply=Reply(reply_text, made_s, tuple(frame.text.strip() for part in replies for frame in part.frames)),
+        heard=_judged(spoken_text, capture.judgement.text if capture.judgement else "") if judged else Words(""),
         events_ms={event: None if (us := events_us.get(event)) is None else us / 1000 for event in EVENTS},
         complete=ledger(COMPLETE, events_us, expected),
         first_audio=ledger(FIRST_AUDIO, events_us, expected),
         missing=missing,
+        work_ms=work_ms(capture.crossings, events_ns, capture.t0_ns),
+        sound=_sounds(capture, heard, live),
         leading_silence_ms=None if onset is None else round(onset * 1000 / rtp.RATE_HZ, 3),
         tts_rtf=_real_time_factor(events_us, audio[-1].frames if audio else ()),
         playout=_playout_facts(heard),
         counters=_counters(capture, made_s),
+        machine=_machine(capture),
+        void_because=void_because if status == "void" else (),
+        replayed={"transcript": capture.script.transcript, "reply": capture.script.reply} if capture.script else None,
         faults=tuple(
             {"kind": "delay", "link": link.role, "into": link.target, "ms": link.delay_ms}
             for link in live.spec.links
@@ -87,29 +107,79 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
     )
 
 
-def _status(capture: Capture, missing: tuple[Event, ...]) -> Status:
+def _status(capture: Capture, missing: tuple[Event, ...], void_because: tuple[str, ...]) -> Status:
     if capture.ended_by == "timeout":
         return "timeout"
     if capture.broken:
         return "failed"
-    voiced = capture.pacing.lateness_ms[: capture.clip.speech_end // (RATE_HZ // 50) + 1]
-    if max(voiced, default=0.0) > VOID_LATENESS_MS:
+    if void_because:
         return "void"
     return "failed" if missing else "ok"
 
 
-def _flags(capture: Capture, transcripts: int) -> tuple[str, ...]:
+def _void_because(capture: Capture) -> tuple[str, ...]:
+    voiced = capture.pacing.lateness_ms[: capture.clip.speech_end // (RATE_HZ // 50) + 1]
+    late_ms = max(voiced, default=0.0)
+    stammer = f"a frame of the caller's speech left {late_ms:.0f} ms late (limit {VOID_LATENESS_MS:g} ms)"
+    return (*([stammer] if late_ms > VOID_LATENESS_MS else ()), *machine.disturbances(capture.load))
+
+
+def _machine(capture: Capture) -> dict[str, Any]:
+    lateness = np.array(capture.pacing.lateness_ms)
+    late = np.quantile(lateness, (0.5, 0.99, 1.0)) if len(lateness) else (None,) * 3
+    return {
+        "pacer_late_ms": {
+            name: None if value is None else round(float(value), 3)
+            for name, value in zip(("p50", "p99", "max"), late, strict=True)
+        },
+        "steal_percent": capture.load.steal_percent,
+        "foreign_cpu_percent": capture.load.foreign_cpu_percent,
+        "services": {
+            name: {
+                "cpu_s": round(used.cpu_s, 2),
+                "waited_ms": None if used.waited_s is None else round(used.waited_s * 1000, 1),
+                "rss_mib": round(used.rss_mib, 1),
+            }
+            for name, used in capture.load.services.items()
+        },
+    }
+
+
+def _flags(capture: Capture, transcripts: int, heard: Playout) -> tuple[str, ...]:
     flags = []
     if transcripts > 1:
         flags.append("split")
     # Everything that arrived in the turn, not just its last reply: the caller was spoken over either way.
-    everything = playout(capture.arrivals)
+    everything = heard if len(capture.arrivals) == len(capture.reply_arrivals) else playout(capture.arrivals)
     onset = first_audible(everything.samples, rtp.RATE_HZ)
     if onset is not None and moment_of_sample(everything, onset) < capture.t0_ns:
         flags.append("cut_off")
     if capture.ended_by == "quiescence":
         flags.append("ended_by_quiescence")
     return tuple(flags)
+
+
+def _sounds(capture: Capture, heard: Playout, live: LiveStack) -> dict[str, Sound]:
+    """How the last reply sounds on both sides of outbound; sides without a sound are all None."""
+    replies, audio = parts(capture.crossings, "llm_tts"), parts(capture.crossings, "tts_out")
+    text = capture.script.reply if capture.script else replies[-1].text if replies else ""
+    # The score takes a core for a while, and another caller's turn would pay for it. A script's tone has no voice.
+    scored = live.open_calls == 1 and not live.spec.scripted
+    sides = {"made": _made(audio[-1]) if audio else None, "heard": (heard.samples, rtp.RATE_HZ)}
+    return {side: _sound(*one, text, scored=scored) if one else Sound() for side, one in sides.items()}
+
+
+def _sound(samples: NDArray[np.float32], rate_hz: int, text: str, *, scored: bool) -> Sound:
+    found = sound(samples, rate_hz, text)
+    audible = found.level_db is not None
+    return replace(found, dnsmos=dnsmos(samples, rate_hz)) if scored and audible else found
+
+
+def _made(part: Part) -> tuple[NDArray[np.float32], int]:
+    """What crossed tts → outbound for one reply, and its rate: the first frame's, a voice has one."""
+    rate_hz = part.frames[0].sample_rate_hz
+    payload = b"".join(frame.payload for frame in part.frames if frame.sample_rate_hz == rate_hz)
+    return np.frombuffer(payload, "<f4"), rate_hz
 
 
 def _judged(reference: str, text: str) -> Words:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_voiceloop.call import machine
 from pytest_voiceloop.call.ear import Ear, open_ear
 from pytest_voiceloop.call.judge import Judge, Judgement, open_judge, wait_for_hello
 from pytest_voiceloop.call.mouth import Mouth, open_mouth
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_voiceloop.call.corpus import Clip
     from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.call.replay import Script
 
 SETTLE_NS = 2_000_000_000
 """After a sentence was cut, how long the rest of it may take to be answered before the turn is taken as over."""
@@ -50,8 +52,10 @@ class Capture:
     broken: StackError | None
     """What ended the turn when a service died in it."""
     receive_buffer_bytes: int
+    script: Script | None
     counted: Mapping[str, float]
     """What the services say they worked: ``whisper_tokens`` and the like."""
+    load: machine.Load
 
 
 class Line:
@@ -63,17 +67,23 @@ class Line:
         self._mouth = mouth
         self._ear = ear
 
-    def turn(self, clip: Clip, *, judged: bool) -> Capture:
+    def turn(self, clip: Clip, *, judged: bool, script: Script | None = None) -> Capture:
         """Speak a clip at real-time pace, wait for the whole reply, and have it judged.
+
+        With a `script` its texts are passed on between the services in place of their own.
 
         A reply that does not come is no exception: `ended_by` is then "timeout", or "broken" when a service died, and
         what came is kept. Raises StackError when the judge cannot be reached beforehand.
         """
         with contextlib.ExitStack() as stack:
             judge = stack.enter_context(open_judge(self._live)) if judged else None
+            self._live.scripts.pop(self.call_id, None)
+            if script is not None:
+                self._live.scripts[self.call_id] = script
             first_arrival, first_end = len(self._ear.arrivals), len(self._ear.ends_ns)
             frames = encode_clip(clip.samples)
             logged = {process.log: process.log.stat().st_size for process in self._live.running.processes}
+            sampled = self._sample()
             pacing = Pacing(time.monotonic_ns(), [])
             with pacing_in_background(frames, self._mouth.send, pacing):
                 judgement, broken = None, None
@@ -83,6 +93,7 @@ class Line:
                     judgement = self._judge(judge, self._ear.arrivals[first_arrival:])
                 except (StackError, OSError) as error:
                     broken = error if isinstance(error, StackError) else StackError(f"whisper is gone: {error}")
+            load = machine.load(sampled, self._sample())
         arrivals = self._ear.arrivals[first_arrival:]
         earlier_ends = self._ear.ends_ns[first_end:-1]
         return Capture(
@@ -97,12 +108,18 @@ class Line:
             judgement=judgement,
             broken=broken,
             receive_buffer_bytes=self._ear.receive_buffer_bytes,
+            script=script,
             counted={
                 f"{process.name}_{name}": value
                 for process in self._live.running.processes
                 for name, value in process.counted_since(logged.get(process.log, 0), self.call_id).items()
             },
+            load=load,
         )
+
+    def _sample(self) -> machine.Sample | None:
+        shims = {process.name: process.popen.pid for process in self._live.running.processes}
+        return machine.sample(shims, self._live.root_pid)
 
     def _await_reply(self, t0_ns: int, start_ns: int, first_end: int) -> EndedBy:
         give_up_ns = t0_ns + round(TURN_TIMEOUT_S * 1e9)

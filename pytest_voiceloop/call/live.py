@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from pytest_voiceloop.call.replay import Script
     from pytest_voiceloop.measure.timeline import Role
     from pytest_voiceloop.stack.spec import StackSpec
 
@@ -26,6 +28,10 @@ class LiveStack:
     recorder: Recorder = field(default_factory=Recorder)
     sinks: set[str] = field(default_factory=set)
     """Calls whose transcripts go nowhere: the judge's."""
+    scripts: dict[str, Script] = field(default_factory=dict)
+    """What is passed on in a call's present turn in place of its own texts."""
+    root_pid: int = field(default_factory=os.getpid)
+    """Whatever runs from this process down is our own load on the machine, and not foreign."""
     _free: deque[int] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -40,6 +46,11 @@ class LiveStack:
     def tapped(self) -> tuple[Role, ...]:
         """The roles of the links that have a tap, in the order of the stack."""
         return tuple(link.role for link in self.spec.links if link.tap)
+
+    @property
+    def open_calls(self) -> int:
+        """How many call ids are taken."""
+        return self.spec.slots.count - len(self._free)
 
     @contextlib.contextmanager
     def slot(self, *, sink: bool = False) -> Iterator[str]:
@@ -58,6 +69,7 @@ class LiveStack:
             yield call_id
         finally:
             self.sinks.discard(call_id)
+            self.scripts.pop(call_id, None)
             self.recorder.forget(call_id)
             self._free.append(number)
 
@@ -78,7 +90,7 @@ def live_stack(
     # A tap begins to listen when its target is ready: until then whoever connects is refused, as without a tap.
     with boot(spec, logs, fixed_ports=fixed_ports, progress=progress) as running:
         live = LiveStack(running)
-        with taps(list(_tap_points(live)), live.recorder, live.sinks.__contains__):
+        with taps(list(_tap_points(live)), live.recorder, live.sinks.__contains__, live.scripts.get):
             yield live
 
 

@@ -18,13 +18,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_voiceloop.call.replay import Rewriter
 from pytest_voiceloop.measure.timeline import Crossing
 from pytest_voiceloop.stack.spec import HOST
-from pytest_voiceloop.wire.frames import Decoder, Frame, WireError
+from pytest_voiceloop.wire.frames import Decoder, Frame, Layout, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_voiceloop.call.replay import Script
     from pytest_voiceloop.stack.spec import Link
 
 _RECEIVE_BYTES = 65_536
@@ -65,10 +67,16 @@ class TapPoint:
 
 
 @contextlib.contextmanager
-def taps(points: Sequence[TapPoint], recorder: Recorder, is_sink: Callable[[str], bool]) -> Iterator[None]:
+def taps(
+    points: Sequence[TapPoint],
+    recorder: Recorder,
+    is_sink: Callable[[str], bool],
+    script: Callable[[str], Script | None] = lambda _: None,
+) -> Iterator[None]:
     """Keep every tap listening until the context ends, then close all of its connections.
 
-    `is_sink(call_id)` says whether a call's frames go nowhere (the judge's). Raises OSError naming the port.
+    `is_sink(call_id)` says whether a call's frames go nowhere (the judge's), `script(call_id)` what is passed on in
+    place of its texts, if anything. Raises OSError naming the port.
     """
     live: set[socket.socket] = set()
     relays: list[threading.Thread] = []
@@ -90,7 +98,7 @@ def taps(points: Sequence[TapPoint], recorder: Recorder, is_sink: Callable[[str]
                     with contextlib.suppress(OSError):
                         connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
                         relays[:] = [relay for relay in relays if relay.is_alive()]
-                        relay = _Relay(connection, key.data, recorder, is_sink, live)
+                        relay = _Relay(connection, key.data, recorder, is_sink, script, live)
                         relays.append(_start(relay.run, f"tap-{key.data.link.role}"))
 
         acceptor = threading.Thread(target=accept, name="taps", daemon=True)
@@ -147,6 +155,7 @@ class _Relay:
         point: TapPoint,
         recorder: Recorder,
         is_sink: Callable[[str], bool],
+        script: Callable[[str], Script | None],
         live: set[socket.socket],
     ) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -155,6 +164,8 @@ class _Relay:
         self.point = point
         self.recorder = recorder
         self.is_sink = is_sink
+        self.script = script
+        self.rewriter: Rewriter | None = None
         self.live = live
         self.call_id = ""
         self.decoder: Decoder | None = Decoder(point.link.layout)
@@ -171,9 +182,15 @@ class _Relay:
         try:
             while data := self.source.recv(_RECEIVE_BYTES):
                 at_ns = time.monotonic_ns()
-                if send is not None:
+                rewriter = self._rewriter()
+                if send is not None and rewriter is None:
                     send(data, at_ns)
                 frames = self._decode(data)
+                if send is not None and rewriter is not None:
+                    # What is no frame goes on as it is, as ever.
+                    passed = data if self.decoder is None else b"".join(map(rewriter.rewrite, frames))
+                    if passed:
+                        send(passed, at_ns)
                 if send is None and not sink:
                     held += data
                     if self.call_id or self.decoder is None:
@@ -203,6 +220,15 @@ class _Relay:
             if connection is not None:
                 connection.close()
                 self.live.discard(connection)
+
+    def _rewriter(self) -> Rewriter | None:
+        """What rewrites this turn's frames; a turn begins on an idle link, so never in the middle of a frame."""
+        script = self.script(self.call_id) if self.point.link.layout is Layout.TEXT else None
+        if script is None or self.decoder is None:
+            self.rewriter = None
+        elif self.rewriter is None or self.rewriter.script is not script:
+            self.rewriter = Rewriter(script, self.point.link.role)
+        return self.rewriter
 
     def _decode(self, data: bytes) -> list[Frame]:
         if self.decoder is None:

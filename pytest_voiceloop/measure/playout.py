@@ -106,7 +106,7 @@ def playout(packets: Sequence[Arrival]) -> Playout:
         play_ns=np.array(play_ns, np.int64),
         lost=lost,
         duplicated=len(packets) - len(first_seen),
-        reordered=sum(number < most for number, most in zip(arrived, latest, strict=True)),
+        reordered=int(sum(number < most for number, most in zip(arrived, latest, strict=True))),
         restarts=restarts,
         timestamp_jumps=jumps,
         underruns=sum(gap >= UNDERRUN_MS for gap in gaps_ms),

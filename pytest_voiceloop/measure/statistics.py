@@ -5,9 +5,10 @@ Values are numbers of one unit; infinity is a turn that never ended. NaN raises 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 P95_LEAST_N = 20
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+SWAPS = 20_000
+EVERY_SIGN = 14
 
 
 class Interval(NamedTuple):
@@ -178,7 +181,105 @@ def _at_rank(
     return found
 
 
-def _interval(estimates: NDArray[np.float64]) -> Interval:
-    ordered, tail = np.sort(estimates), (1 - CONFIDENCE) / 2
+def _interval(estimates: NDArray[np.float64], confidence: float = CONFIDENCE) -> Interval:
+    ordered, tail = np.sort(estimates), (1 - confidence) / 2
     low, high = _between(ordered, np.array([tail, 1 - tail]) * (len(ordered) - 1))
     return Interval(float(low), float(high))
+
+
+class Shift(NamedTuple):
+    """How far a series has moved, and the interval of that; the interval is None where there are too few values."""
+
+    estimate: float
+    interval: Interval | None
+
+
+def shift(differences: Sequence[float], confidence: float = CONFIDENCE) -> Shift:
+    """The Hodges-Lehmann estimate of paired differences, with the interval that belongs to Wilcoxon's signed ranks.
+
+    The estimate is the median of the means of all pairs (a value with itself included); the interval runs from the
+    k-th smallest of those means to the k-th largest, where k is the largest number for which the signed-rank statistic
+    lies below k with at most half of 1 - `confidence` (Hollander, Wolfe, Chicken: Nonparametric Statistical Methods,
+    3.1 to 3.3). Exact for differences that are symmetric about their median, whatever their tails. Raises ValueError
+    without values, and for one that is not finite.
+    """
+    values = np.asarray(differences, np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError("a shift needs at least one difference, and finite ones; leave time-outs out and count them")
+    first, second = np.triu_indices(len(values))
+    means = np.sort((values[first] + values[second]) / 2)
+    k = int(np.searchsorted(np.cumsum(_signed_rank_probabilities(len(values))), (1 - confidence) / 2, side="right"))
+    interval = Interval(float(means[k - 1]), float(means[len(means) - k])) if k else None
+    return Shift(float(np.median(means)), interval)
+
+
+@functools.cache
+def _signed_rank_probabilities(n: int) -> NDArray[np.float64]:
+    """The probability of each value, 0 to n(n+1)/2, of the sum of those ranks 1 to n that have a positive sign."""
+    found = np.ones(1)
+    for rank in range(1, n + 1):
+        found = (np.pad(found, (0, rank)) + np.pad(found, (rank, 0))) / 2
+    return found
+
+
+def bootstrap_ratio_change(
+    base: Sequence[tuple[float, float]],
+    head: Sequence[tuple[float, float]],
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Shift | None:
+    """The change of Σ errors / Σ totals from `base` to `head`, and its interval by bootstrap over utterances.
+
+    Each holds an utterance's (errors, total), in the same order on both sides. None without totals on both sides, the
+    interval None for fewer than two utterances. Raises ValueError where lengths differ.
+    """
+    before, after = np.asarray(base, np.float64).reshape(-1, 2), np.asarray(head, np.float64).reshape(-1, 2)
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} utterances before, but {len(after)} after")
+    if not (before[:, 1].sum() and after[:, 1].sum()):
+        return None
+    _, draws = _draw(range(len(before)), len(before), seed)
+
+    def change(weights: NDArray[Any]) -> NDArray[np.float64]:
+        (wrong, of), (wrong_now, of_now) = (weights @ before).T, (weights @ after).T
+        usable = (of > 0) & (of_now > 0)
+        found: NDArray[np.float64] = wrong_now[usable] / of_now[usable] - wrong[usable] / of[usable]
+        return found
+
+    estimate = float(change(np.ones((1, len(before))))[0])
+    return Shift(estimate, None if draws is None else _interval(change(draws), confidence))
+
+
+def chance_of_ratio_change(
+    base: Sequence[tuple[float, float]], head: Sequence[tuple[float, float]], seed: int = 0
+) -> float:
+    """How likely a change of Σ errors / Σ totals as large as this one is, in either direction, if nothing changed.
+
+    If nothing did, each utterance could as well have had its two results the other way round: so both are swapped at
+    random (a paired permutation test). An interval by bootstrap is too narrow for rare errors to be
+    trusted far out in its tails. Arguments as of `bootstrap_ratio_change`.
+    """
+    before, after = np.asarray(base, np.float64).reshape(-1, 2), np.asarray(head, np.float64).reshape(-1, 2)
+    (wrong, of), (wrong_now, of_now) = before.sum(axis=0), after.sum(axis=0)
+    rate = (wrong + wrong_now) / (of + of_now)
+    # What each utterance adds to the change; their sum is the change itself.
+    shares = (after[:, 0] - rate * after[:, 1]) / of_now - (before[:, 0] - rate * before[:, 1]) / of
+    return chance_of_shift(shares.tolist(), seed)
+
+
+def chance_of_shift(changes: Sequence[float], seed: int = 0) -> float:
+    """How likely a mean as far from zero as that of paired `changes` is, if each could as well have the other sign.
+
+    A permutation test, which holds whatever the distribution: of up to EVERY_SIGN changes by all combinations of
+    signs, of more by 20 000 random ones.
+    """
+    values = np.asarray(changes, np.float64)
+    n = len(values)
+    if n <= EVERY_SIGN:
+        signs = (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2.0 - 1
+    else:
+        signs = np.random.default_rng(seed).integers(0, 2, (SWAPS, n), dtype=np.int8) * 2.0 - 1
+    # Sums of the same values in another order differ by rounding.
+    as_large = np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-9)
+    # Of a random choice what was seen counts as one of them, so that nothing is ever called impossible.
+    return float(as_large.mean()) if n <= EVERY_SIGN else float((as_large.sum() + 1) / (SWAPS + 1))

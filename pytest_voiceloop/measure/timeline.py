@@ -121,6 +121,30 @@ def turn_events(
     }
 
 
+def work_ms(
+    crossings: Sequence[Crossing], events_ns: Mapping[Event, int | None], t0_ns: int
+) -> dict[str, float | None]:
+    """What each service needed for the reply, in ms, also where the ledger hides it; None where it was not seen.
+
+    A stack that works ahead passes the transcript on before it is sure that the caller has finished. The ledger then
+    counts from the moment at which that was sure (T1), and a model can become slower without any stage showing it.
+    So this counts from the crossing of the text that is answered: ``stt`` T0 → text, ``llm_first`` and ``llm``
+    text → T2 first and last, ``tts`` T2 last → T3 last.
+    """
+    transcripts = parts(crossings, "stt_llm")
+    text_ns = transcripts[-1].frames[0].at_ns if transcripts else None
+    spans: dict[str, tuple[int | None, int | None]] = {
+        "stt": (t0_ns, text_ns),
+        "llm_first": (text_ns, events_ns.get("t2_first")),
+        "llm": (text_ns, events_ns.get("t2_last")),
+        "tts": (events_ns.get("t2_last"), events_ns.get("t3_last")),
+    }
+    return {
+        name: None if since is None or until is None else round((until - since) / 1e6, 3)
+        for name, (since, until) in spans.items()
+    }
+
+
 def expected_events(tapped: Iterable[Role], *, judged: bool) -> frozenset[Event]:
     """The events that can be seen: those of the tapped links, the caller's own, and T5 if a judge listens."""
     seen: set[Event] = {"t0", "t4_first", "t4_last"}

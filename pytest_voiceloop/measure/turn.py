@@ -10,6 +10,8 @@ from pytest_voiceloop.measure.timeline import COMPLETE, FIRST_AUDIO, WHERE, Even
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pytest_voiceloop.measure.sound import Sound
+
 Status = Literal["ok", "void", "timeout", "failed"]
 
 LATENCY_METRICS: Mapping[str, tuple[str, str | None]] = {
@@ -62,6 +64,8 @@ class Reply:
 
     text: str
     audio_s: float
+    clauses: tuple[str, ...] = ()
+    """The text frames of which the text consists."""
 
     @property
     def words(self) -> int:
@@ -101,6 +105,10 @@ class Turn:
     first_audio: Ledger
     missing: tuple[Event, ...]
     """Events that this stack should have shown and did not."""
+    work_ms: Mapping[str, float | None] = field(default_factory=dict)
+    """What each service needed, hidden by working ahead or not; see `timeline.work_ms`."""
+    sound: Mapping[str, Sound] = field(default_factory=dict)
+    """How the last reply sounds: ``made``, as it crossed tts → outbound, and ``heard``, as the caller would hear it."""
     leading_silence_ms: float | None = None
     tts_rtf: float | None = None
     playout: Mapping[str, float] = field(default_factory=dict)
@@ -108,6 +116,14 @@ class Turn:
     audio: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[Mapping[str, Any], ...] = ()
     """What the harness did to the stack on purpose."""
+    replayed: Mapping[str, str] | None = None
+    """Transcript and reply of a recorded run, where they were passed on in place of this turn's own."""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """What the turn used of the machine, and who else used it."""
+    void_because: tuple[str, ...] = ()
+    """What disturbed it, in sentences; empty if it is not void."""
+    repeat: int = 0
+    """How often it had been said before, and was void."""
 
     @property
     def total_ms(self) -> float:
@@ -132,10 +148,13 @@ class Turn:
             "call_id": self.call_id,
             "index": self.index,
             "trial": self.trial,
+            "repeat": self.repeat,
             "warmup": self.warmup,
             "status": self.status,
+            "void_because": list(self.void_because),
             "flags": list(self.flags),
             "faults": [dict(fault) for fault in self.faults],
+            "replayed": None if self.replayed is None else dict(self.replayed),
             "pace": self.pace,
             "judge": self.judge,
             "utterance": {
@@ -148,6 +167,7 @@ class Turn:
             "transcript": self.transcript.as_json(),
             "reply": {
                 "text": self.reply.text,
+                "clauses": list(self.reply.clauses),
                 "words": self.reply.words,
                 "audio_s": round(self.reply.audio_s, 3),
             },
@@ -155,10 +175,13 @@ class Turn:
             "events_ms": dict(self.events_ms),
             "missing": list(self.missing),
             "ledgers": {"complete": self.complete.as_json(), "first_audio": self.first_audio.as_json()},
+            "work_ms": dict(self.work_ms),
+            "sound": {side: sound.as_json() for side, sound in self.sound.items()},
             "leading_silence_ms": self.leading_silence_ms,
             "tts_rtf": _rounded(self.tts_rtf),
             "playout": dict(self.playout),
             "counters": dict(self.counters),
+            "machine": dict(self.machine),
             "audio": dict(self.audio),
         }
 
@@ -170,10 +193,12 @@ class Turns:
     all: tuple[Turn, ...]
 
     def _counted(self) -> Sequence[Turn]:
-        return [turn for turn in self.all if not turn.warmup]
+        # A repetition comes right after the void turn that it stands for.
+        repeated = [turn.repeat > 0 for turn in self.all[1:]] + [False]
+        return [turn for turn, again in zip(self.all, repeated, strict=True) if not (turn.warmup or again)]
 
     def __iter__(self) -> Iterator[Turn]:
-        """The turns that are not warm-up."""
+        """The turns that are not warm-up; of one that was void and said again, the last try."""
         return iter(self._counted())
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.measure.timeline import COMPLETE, FIRST_AUDIO
+from pytest_voiceloop.report.reliability import reliability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,13 +46,16 @@ def build(
     started_at: str,
     environment: Mapping[str, Any],
     settings: Mapping[str, Any],
+    calibration: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """The document of a run. It is strict JSON: what is not finite has become null.
 
     `tests` are ``{"nodeid", "outcome", "budgets": […], "turns": [Turn.as_json(), …]}``; further keys are kept, of which
     the page shows ``message`` (why it failed) and ``sections`` (``[{"title", "text"}]``, such as log tails).
-    `services` are their ready lines' facts with ``cold_start_ms``; `started_at` is a time in ISO 8601.
+    `services` are their ready lines' facts with ``cold_start_ms``; `started_at` is a time in ISO 8601. `calibration` is
+    ``{"before_ms", "after_ms"}``, each there if it was taken.
     """
+    both = [turn for test in tests for key in ("turns", "base_turns") for turn in test.get(key) or ()]
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "pytest-voiceloop", "version": tool_version},
@@ -61,6 +65,7 @@ def build(
         "services": strict(services),
         "tests": strict(tests),
         "summary": strict(summary([turn for test in tests for turn in test.get("turns") or ()])),
+        "reliability": strict(reliability(both, calibration)),
     }
 
 
@@ -201,6 +206,8 @@ def environment() -> dict[str, Any]:
 
     What cannot be found out is None.
     """
+    from pytest_voiceloop.measure.quality import NORMALISER
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -208,6 +215,7 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_mib": _memory_mib(),
         "versions": _versions(),
+        "normaliser": NORMALISER,
         "ci": os.environ.get("CI") or None,
         "git_commit": _git_commit(),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from pytest_voiceloop.measure.timeline import EVENTS
-from pytest_voiceloop.report import reading
+from pytest_voiceloop.report import comparison, reading, reliability
 from pytest_voiceloop.report.document import LEDGERS
 from pytest_voiceloop.report.text import visible
 
@@ -75,12 +75,14 @@ def page(document: Mapping[str, Any], audio_folder: str = "") -> str:
         missed=missed,
         kept=_kept(document),
         tests=[_test(test, list(those), opened, audio_folder) for test, those in _by_test(document, every)],
+        comparisons=["\n".join(comparison.lines(found, 100)) for found in document.get("comparisons") or ()],
         rows=document["summary"],
         turns=len(every),
         opened=len(opened),
         folded=sum(not entry.turn["warmup"] for entry in every) - len(opened),
         facts=_facts,
         reading=reading,
+        machine=reliability.sentences(document),
         title=f"voiceloop: {reading.verdict(document).sentence}",
     )
 

@@ -4,8 +4,9 @@ Each line is ``{"kind": …, "record": {…}}``:
 
 * ``run``: ``tool_version``, ``started_at``, ``environment``, ``settings``;
 * ``service``: an entry of the document's ``services``;
-* ``turn``: a turn as in the document, with ``nodeid`` of its test beside;
-* ``test``: an entry of the document's ``tests``; its ``turns`` may be left out, the journal has them already.
+* ``calibration``: ``before_ms`` or ``after_ms``, what a fixed piece of work took before the first boot or at the end;
+* ``turn``: a turn as in the document, beside it ``nodeid`` of its test, and ``base``: whether the base's said it;
+* ``test``: an entry of the document's ``tests``; its turns may be left out, the journal has them already.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-Kind = Literal["run", "service", "turn", "test"]
+Kind = Literal["run", "service", "calibration", "turn", "test"]
 UNFINISHED = "unfinished"
 """The outcome of a test that has turns in the journal and no end."""
 
@@ -59,24 +60,29 @@ def from_journal(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The document as far as a journal knows it. Where it holds several runs, of the last one."""
     run: Mapping[str, Any] = {}
     services: list[Mapping[str, Any]] = []
-    turns: dict[str, list[dict[str, Any]]] = {}
+    calibration: dict[str, float | None] = {}
+    turns: dict[str, dict[str, list[dict[str, Any]]]] = {}
     ended: dict[str, Mapping[str, Any]] = {}
     for line in lines:
         record = line["record"]
         match line.get("kind"):
             case "run":
-                run, services, turns, ended = record, [], {}, {}
+                run, services, calibration, turns, ended = record, [], {}, {}, {}
             case "service":
                 services.append(record)
+            case "calibration":
+                calibration |= record
             case "turn":
-                turns.setdefault(str(record.get("nodeid")), []).append(
-                    {key: value for key, value in record.items() if key != "nodeid"}
+                of_test = turns.setdefault(str(record.get("nodeid")), {"turns": [], "base_turns": []})
+                of_test["base_turns" if record.get("base") else "turns"].append(
+                    {key: value for key, value in record.items() if key not in ("nodeid", "base")}
                 )
             case "test":
                 ended[str(record.get("nodeid"))] = {key: value for key, value in record.items() if key != "services"}
     tests = [
-        {"nodeid": nodeid, "outcome": UNFINISHED, "budgets": [], "turns": turns.get(nodeid, [])}
-        | {key: value for key, value in ended.get(nodeid, {}).items() if value or key != "turns"}
+        {"nodeid": nodeid, "outcome": UNFINISHED, "budgets": [], "turns": []}
+        | turns.get(nodeid, {})
+        | {key: value for key, value in ended.get(nodeid, {}).items() if value or key not in ("turns", "base_turns")}
         for nodeid in dict.fromkeys((*turns, *ended))
     ]
     return build(
@@ -86,4 +92,5 @@ def from_journal(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         started_at=str(run.get("started_at", "")),
         environment=run.get("environment") or {},
         settings=run.get("settings") or {},
+        calibration=calibration,
     )

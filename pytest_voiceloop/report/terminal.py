@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report import reading
+from pytest_voiceloop.report import comparison, reading, reliability
 from pytest_voiceloop.report.reading import milliseconds, ratio
 from pytest_voiceloop.report.text import cells, clipped, visible, wrapped
 
@@ -68,6 +68,13 @@ def _summary(document: Mapping[str, Any], width: int) -> Iterator[Line]:
     yield from _shortened(every, full, label, width)
     for row in document["summary"]:
         yield from _medians(row, label, width)
+    for found_change in document.get("comparisons") or ():
+        yield _rule(f"Comparison{label}", "-", width)
+        failed = found_change["verdict"] in ("regressed", "refused")
+        for number, line in enumerate(comparison.lines(found_change, width)):
+            yield ((line, ("bad" if failed else "head") if number == 0 else ""),)
+    for number, sentence in enumerate(reliability.sentences(document)):
+        yield from _folded(sentence.replace("→", "->"), "", width, 3, "warn" if number else "")
     style = {"passed": "good", "failed": "bad"}.get(found.state, "warn")
     yield from _folded(f"voiceloop: {found.sentence}{label}", "", width, 5, style)
 
@@ -98,6 +105,8 @@ def _turn(entry: reading.Entry, label: str, width: int) -> Iterator[Line]:
     yield _rule(f"{visible(turn['utterance']['id'])}, {visible(turn['pace'])}, {call}{label}", "-", width)
     if turn["status"] != "ok":
         yield ((f"  {visible(turn['status']).upper()}", "warn" if turn["status"] == "void" else "bad"),)
+    for sentence in turn.get("void_because", ()):
+        yield from _folded(visible(sentence), "    ", width, 2)
     for sentence in reading.missing_events(turn):
         yield from _folded(sentence.replace("→", "->"), "    ", width, 3)
     synthetic = f" ({reading.SYNTHETIC})" if turn["utterance"]["synthetic"] else ""

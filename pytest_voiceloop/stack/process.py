@@ -63,17 +63,34 @@ class Process:
 
         It says so in lines ``{"call": "151", "counted": {"tokens": 12}}``. None need come.
         """
-        with self.log.open("rb") as stream:
-            stream.seek(offset)
-            lines = stream.read().decode(errors="replace").splitlines()
         total: dict[str, float] = {}
-        for said in _json_objects(line for line in lines if '"counted"' in line):
-            counted = said.get("counted")
-            if said.get("call") == call_id and isinstance(counted, dict):
+        for call, counted in self._said_since(offset, "counted"):
+            if call == call_id:
                 for name, value in counted.items():
                     if isinstance(value, int | float):
                         total[name] = round(total.get(name, 0) + value, 3)
         return total
+
+    def stamped_since(self, offset: int) -> dict[tuple[str, str], list[int]]:
+        """When the service received and sent its frames, by (call id, "received" or "sent"), in order, in ns.
+
+        Read from its log after `offset` bytes. The reference stack says so with ``--stamps``, in lines
+        ``{"call": "151", "stamped": {"sent": 123456789}}``.
+        """
+        stamps: dict[tuple[str, str], list[int]] = {}
+        for call, stamped in self._said_since(offset, "stamped"):
+            for what, at_ns in stamped.items():
+                stamps.setdefault((call, what), []).append(at_ns)
+        return stamps
+
+    def _said_since(self, offset: int, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The call id and the object under `key` of every line of JSON that has both."""
+        with self.log.open("rb") as stream:
+            stream.seek(offset)
+            lines = stream.read().decode(errors="replace").splitlines()
+        for said in _json_objects(line for line in lines if f'"{key}"' in line):
+            if isinstance(said.get("call"), str) and isinstance(said.get(key), dict):
+                yield said["call"], said[key]
 
     def check(self) -> None:
         """Raise if the service has ended: MissingPrerequisiteError when it says what it lacks, else StackError."""

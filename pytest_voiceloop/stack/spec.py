@@ -8,6 +8,7 @@ between the two has one. A per-call port stands as its base: the port of a call 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass, field, replace
@@ -190,6 +191,27 @@ class StackSpec:
         }
         links = tuple(link for link in self.links if name in (link.source, link.target))
         return replace(self, services=(kept,), links=links, neighbours={**self.neighbours, **others})
+
+    def of_checkout(self, folder: Path) -> StackSpec:
+        """This stack as another checkout of its repository has it.
+
+        Services without a working directory of their own run in `folder`, one that is relative is meant within it, and
+        Python finds its modules there first (``folder`` and ``folder/services``). Raises SpecError for no folder.
+        """
+        if not folder.is_dir():
+            raise SpecError(f"{folder} is no folder; give a checkout, such as one that `git worktree add` makes")
+        paths = [str(folder / "services"), str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return replace(
+            self,
+            services=tuple(
+                replace(
+                    service,
+                    cwd=folder / (service.cwd or ""),
+                    env={**service.env, "PYTHONPATH": os.pathsep.join(paths)},
+                )
+                for service in self.services
+            ),
+        )
 
     def slowed(self, service: str, delay_ms: float) -> StackSpec:
         """This stack with every frame into `service` held back by `delay_ms` at the tap. Raises SpecError."""

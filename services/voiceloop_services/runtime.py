@@ -10,8 +10,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
 from pytest_voiceloop.wire import datagrams, frames
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 EXIT_MISSING = 69
 """BSD's EX_UNAVAILABLE: something that the service needs is not there; the last line says what and the cure."""
 RECEIVE_BYTES = 65_536
+_STAMPING = threading.Event()
+"""Set by --stamps."""
 Address = tuple[str, int]
 
 
@@ -125,6 +128,11 @@ def parser(service: str, engines: Sequence[str], description: str) -> argparse.A
         default=True,
         help="speak END and CANCEL to the neighbours; switch it off where a neighbour does not know them",
     )
+    made.add_argument(
+        "--stamps",
+        action="store_true",
+        help="print when each frame was received and sent (CLOCK_MONOTONIC), for the harness to test itself against",
+    )
     made.add_argument("--log-level", choices=("debug", "info", "warning"), default="info")
     return made
 
@@ -137,6 +145,8 @@ def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logg
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
+    if options.stamps:
+        _STAMPING.set()
     # Python runs handlers in the main thread, too late where that is about to block; the pipe wakes a thread at once.
     told, tell = os.pipe()
     os.set_blocking(tell, False)
@@ -175,6 +185,16 @@ def count(call_id: str, **counted: float) -> None:
     They are the same from run to run, so that more work for the same words shows without noise.
     """
     _say({"call": call_id, "counted": counted})
+
+
+def stamp(call_id: str, what: Literal["received", "sent"]) -> None:
+    """With --stamps, print the time at which a frame of a call was received, or is about to be sent.
+
+    Called between a frame's last byte and any work on it, and right before the first byte of what is sent: the line is
+    in the log before the frame can be seen anywhere else. HELLO has none. It costs some 0.02 ms.
+    """
+    if _STAMPING.is_set():
+        _say({"call": call_id, "stamped": {what: time.monotonic_ns()}})
 
 
 def _say(line: dict[str, object]) -> None:

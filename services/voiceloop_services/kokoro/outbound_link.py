@@ -111,10 +111,12 @@ class OutboundLink:
                 return False
             try:
                 if isinstance(what, str):
-                    self._connection.sendall(frames.encode_control(what, frames.Layout.AUDIO_OUT))
+                    data = frames.encode_control(what, frames.Layout.AUDIO_OUT)
                 else:
-                    self._connection.sendall(frames.encode_audio_out(what, sample_rate_hz, self._next_chunk))
-                    self._next_chunk += 1
+                    data = frames.encode_audio_out(what, sample_rate_hz, self._next_chunk)
+                runtime.stamp(self.call_id, "sent")
+                self._connection.sendall(data)
+                self._next_chunk += not isinstance(what, str)
             except OSError as error:
                 self._log.warning("call %s: the connection to outbound broke (%s), sending again", self.call_id, error)
                 self.close()

@@ -141,6 +141,7 @@ class Kokoro:
                     if frame.kind == "hello":
                         slot = self._greet(connection, peer, frame.text)
                     elif slot is not None:
+                        runtime.stamp(slot.call_id, "received")
                         self._take(slot, connection, frame)
                     if slot is None or frame.kind == "bye":
                         return

@@ -135,6 +135,7 @@ class Call:
         for frame in received:
             if frame.kind == "bye":
                 break
+            runtime.stamp(self._call_id, "received")
             self._take(frame)
         else:
             raise ConnectionError(f"{_at(self._peer)} closed the connection without BYE")
@@ -225,6 +226,7 @@ class Call:
     def _send(self, data: bytes) -> None:
         assert self._kokoro
         try:
+            runtime.stamp(self._call_id, "sent")
             self._kokoro.sendall(data)
         except OSError:
             self._lost_kokoro()

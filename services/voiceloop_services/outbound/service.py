@@ -206,6 +206,7 @@ class Line:
                 if not self._greet(connection, peer, frame.text):
                     return
                 continue
+            runtime.stamp(self.call_id, "received")
             with self._changed:
                 if self._upstream is not connection:
                     return
@@ -344,9 +345,10 @@ class Line:
         self._schedule.commit(ready_at_s)
         self._last_sent_at_s = now_s
         self._sent += 1
-        packet = self._stream.packet(item.payload, departure.gap_samples)
+        packet = self._stream.packet(item.payload, departure.gap_samples).encode()
+        runtime.stamp(self.call_id, "sent")
         try:
-            self._udp.sendto(packet.encode(), caller)
+            self._udp.sendto(packet, caller)
         except OSError as error:
             self._log.warning("call %s: cannot send RTP to %s:%d: %s", self.call_id, *caller, error)
         return 0.0

@@ -190,6 +190,7 @@ class Call:
         for frame in received:
             if frame.kind == "bye":
                 break
+            runtime.stamp(self.call_id, "received")
             self._hear(frame.samples)
         else:
             raise ConnectionError(f"the caller at {_at(self._caller_at)} closed the connection without BYE")
@@ -323,6 +324,7 @@ class Call:
     def _send(self, data: bytes) -> None:
         assert self._llama
         try:
+            runtime.stamp(self.call_id, "sent")
             self._llama.sendall(data)
         except OSError:
             self._lost_llama()

@@ -31,9 +31,10 @@ from pytest_voiceloop.stack.reference import reference_stack
 
 @pytest.fixture(scope="session")
 def voiceloop_stack_spec(voiceloop_pace):
-    from pytest_voiceloop.call import assess
+    from pytest_voiceloop.call import assess, machine
     # The machine that runs these tests may be too busy to time anything; what is tested is the rest.
     assess.VOID_LATENESS_MS = {void_ms}
+    machine.STEAL_LIMIT_PERCENT = machine.FOREIGN_LIMIT_PERCENT = 100
     spec = reference_stack(voiceloop_pace, scripted=True, options={options!r})
     {then}
     return spec

@@ -60,8 +60,8 @@ def test_a_turn_is_measured_shown_and_kept(repository):
     assert [path.stem for path in repository.found("run-*/logs/*/*.log")] == ["kokoro", "llama", "outbound", "whisper"]
     (journal,) = repository.found("run-*/journal.jsonl")
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert [line["kind"] for line in lines] == ["run", *["service"] * 4, "turn", "test"]
-    assert lines[5]["record"] == {"nodeid": record["nodeid"], **turn}
+    assert [line["kind"] for line in lines] == ["run", "calibration", *["service"] * 4, "turn", "test", "calibration"]
+    assert lines[6]["record"] == {"nodeid": record["nodeid"], "base": False, **turn}
 
 
 def test_quiet_runs_show_no_progress(repository):

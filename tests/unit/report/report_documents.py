@@ -87,11 +87,18 @@ def budget(**changes):
 
 
 def one_test(*turns, nodeid="tests/test_it.py::test_it", outcome="passed", budgets=(), **more):
-    return {"nodeid": nodeid, "outcome": outcome, "budgets": list(budgets), "turns": list(turns), **more}
+    return {
+        "nodeid": nodeid,
+        "outcome": outcome,
+        "budgets": list(budgets),
+        "turns": list(turns),
+        "base_turns": [],
+        **more,
+    }
 
 
-def document(*tests, services=(WHISPER,)):
-    return build(tests, services, **RUN)
+def document(*tests, services=(WHISPER,), calibration=None):
+    return build(tests, services, **RUN, calibration=calibration or {})
 
 
 def hostile_turn():

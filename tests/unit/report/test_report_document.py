@@ -27,6 +27,7 @@ def test_has_the_keys_that_are_public():
         "services",
         "tests",
         "summary",
+        "reliability",
     ]
     assert made["schema_version"] == 1
     assert made["tool"] == {"name": "pytest-voiceloop", "version": "0.1.0"}
@@ -146,5 +147,5 @@ def test_environment_without_git_has_no_commit(monkeypatch, tmp_path):
 def test_build_leaves_its_arguments_alone():
     tests = [one_test(turn())]
     before = json.dumps(tests)
-    documents.build(tests, [], **RUN)
+    documents.build(tests, [], **RUN, calibration={})
     assert json.dumps(tests) == before

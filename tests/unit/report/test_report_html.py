@@ -8,6 +8,7 @@ from report_documents import HOSTILE, SCRIPTED, budget, document, hostile_turn, 
 
 from pytest_voiceloop.measure.timeline import EVENTS
 from pytest_voiceloop.measure.turn import Words
+from pytest_voiceloop.report.comparison import with_baseline
 from pytest_voiceloop.report.files import write_atomically
 from pytest_voiceloop.report.render import FORMATS, render
 
@@ -191,3 +192,9 @@ def test_machine_settings_and_services_are_there():
     assert "versions.pytest 9.0.0" in text
     assert "trials 5" in text
     assert "faster-whisper" in text
+
+
+def test_a_comparison_is_shown_and_does_no_harm():
+    made = document(one_test(turn()))
+    made["comparisons"] = [with_baseline(made, made, HOSTILE)]
+    assert "Compared INCONCLUSIVE against </script><img" in Page(render(made, "html")).text

@@ -38,6 +38,13 @@ def test_a_test_without_an_end_is_unfinished_and_keeps_its_turns(path):
     assert made["summary"][0]["turns"] == 2
 
 
+def test_the_calibration_of_the_last_run_is_known(path):
+    taken = [("calibration", {"before_ms": 25.0}), ("calibration", {"after_ms": 26.0})]
+    old = [("run", RUN), ("calibration", {"before_ms": 99.0, "after_ms": 99.0})]
+    assert written(path, *old, ("run", RUN), *taken)["reliability"]["calibration"]["change_percent"] == 4.0
+    assert written(path, ("run", RUN), taken[0])["reliability"]["calibration"]["after_ms"] is None
+
+
 def test_a_torn_last_line_is_left_out(path):
     written(path, ("run", RUN), turn_of("t.py::a"), turn_of("t.py::a"))
     path.write_bytes(path.read_bytes()[:-40])

@@ -69,3 +69,25 @@ def test_what_a_service_counted_for_a_call_is_added_up(tmp_path: Path) -> None:
     made = process(log)
     made.popen.wait()
     assert made.counted_since(len(before), "151") == {"tokens": 7, "frames": 250}
+
+
+def test_stamps_are_read_by_call_and_in_order_among_other_lines(tmp_path: Path) -> None:
+    earlier = b'{"call": "151", "stamped": {"sent": 1}}\n'
+    later = (
+        b'12:00:00 INFO call 151: {"call": "151", "stamped": {"sent": 20}}\n'
+        b'{"call": "151", "counted": {"tokens": 3}}\n'
+        b'{"call": "153", "stamped": {"sent": 30}}\n'
+        b'{"call": "151", "stamped": {"received": 35}}\n'
+        b'{"call": "151", "stamped": {"sent": 40}}\n'
+        b'{"stamped": {"sent": 50}}\n{"call": "151", "stamped": {"sent": 60}'
+    )
+    log = tmp_path / "fake.log"
+    log.write_bytes(earlier + later)
+    made = process(log)
+    made.popen.wait()
+    assert made.stamped_since(len(earlier)) == {
+        ("151", "sent"): [20, 40],
+        ("153", "sent"): [30],
+        ("151", "received"): [35],
+    }
+    assert made.counted_since(len(earlier), "151") == {"tokens": 3}

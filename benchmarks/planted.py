@@ -1,0 +1,176 @@
+"""Faults planted in the real stack, and whether a comparison finds them and lays them at the right door.
+
+    python benchmarks/planted.py record TURNS.jsonl [--utterances 20]
+    python benchmarks/planted.py judge TURNS.jsonl [--json PATH]
+
+`record` boots the reference stack once, each service wrapped by planting.py, and says every utterance once for each
+case, in an order that rotates; "nothing" stands in it twice. `judge` compares each case with "nothing" as the
+interleaved mode does, over and over on utterances drawn with replacement, and the two recordings of "nothing" with one
+another. Needs the extra "stack" and the group "bench".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_voiceloop.call.corpus import default_corpus_folder, load_clip, load_corpus
+from pytest_voiceloop.call.live import live_stack
+from pytest_voiceloop.call.simulator import Simulator
+from pytest_voiceloop.measure.comparing import INTERLEAVED, compare
+from pytest_voiceloop.stack.reference import reference_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_voiceloop.stack.spec import StackSpec
+
+DRAWS = 200
+A_A_DRAWS = 1000
+NOTHING = ("nothing", "nothing again")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is planted, and the door at which it should be laid (as a comparison names it)."""
+
+    name: str
+    door: str
+    plant: dict[str, Any]
+
+
+SERVICES = {"whisper": "stt", "llama": "llm", "kokoro": "tts", "outbound": "transfer"}
+CASES = (
+    *(Case(name, "", {}) for name in NOTHING),
+    *(
+        Case(f"{service} +{add_ms} ms", SERVICES[service], {"service": service, "add_ms": add_ms})
+        for service in SERVICES
+        for add_ms in ((20, 40, 80) if service == "kokoro" else (40, 80))
+    ),
+    *(
+        Case(f"{service} +{percent} %", door, {"service": service, "factor": 1 + percent / 100})
+        for service, door in SERVICES.items()
+        if service != "outbound"  # 15 % of what it needs for a reply are a few hundred microseconds
+        for percent in (10, 15)
+    ),
+    Case("kokoro drops every tenth word", "tts", {"service": "kokoro", "drop": 1}),
+    Case("kokoro speaks 1.2 times as fast", "tts", {"service": "kokoro", "speed": 1.2}),
+    Case("whisper loops", "stt", {"service": "whisper", "loop": 1}),
+    Case("5 % of the packets lost", "transfer", {"service": "outbound", "lose": 0.05}),
+    Case("outbound clips (+24 dB)", "transfer", {"service": "outbound", "gain_db": 24}),
+    Case("low-pass at 1.5 kHz", "transfer", {"service": "outbound", "low_pass_hz": 1500}),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["record", "judge"])
+    parser.add_argument("turns", type=Path, metavar="TURNS.jsonl")
+    parser.add_argument("--utterances", type=int, default=20, help="the shortest so many of the corpus")
+    parser.add_argument("--json", type=Path, default=None, metavar="PATH")
+    options = parser.parse_args()
+    if options.what == "record":
+        record(options.turns, options.utterances)
+        return
+    result = judge([json.loads(line) for line in options.turns.read_text().splitlines()])
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def planted_stack(plant: Path) -> StackSpec:
+    """The reference stack with every service wrapped."""
+    spec = reference_stack("asap")
+    planting = str(Path(__file__).with_name("planting.py"))
+    return replace(
+        spec,
+        services=tuple(
+            replace(service, command=("{python}", planting, str(plant), service.name, *service.command[3:]))
+            for service in spec.services
+        ),
+    )
+
+
+def record(path: Path, utterances: int) -> None:
+    """Say everything, and write each turn as a line with the name of its case."""
+    clips = sorted((load_clip(u) for u in load_corpus(default_corpus_folder())), key=lambda clip: len(clip.samples))
+    with tempfile.TemporaryDirectory() as name, path.open("w", encoding="utf-8") as out:
+        plant = Path(name) / "plant.json"
+        plant.write_text("{}")
+        with live_stack(planted_stack(plant), Path(name)) as live:
+            caller = Simulator(live)
+            caller.measure([clip.utterance for clip in clips[:3]], trials=1, warmup=0)
+            for number, clip in enumerate(clips[:utterances]):
+                at = number * 5 % len(CASES)
+                for case in (*CASES[at:], *CASES[:at]):
+                    plant.write_text(json.dumps(case.plant))
+                    for turn in caller.measure([clip.utterance], trials=1, warmup=0):
+                        out.write(json.dumps({"case": case.name, **turn.as_json()}) + "\n")
+                    out.flush()
+                print(f"{number + 1}/{utterances} {clip.utterance.id}", file=sys.stderr, flush=True)
+
+
+def judge(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Print and return what is found, case by case."""
+    by_case = {case.name: [turn for turn in turns if turn["case"] == case.name] for case in CASES}
+    base = [turn for name in NOTHING for turn in by_case[name]]
+    ids = sorted({turn["utterance"]["id"] for turn in base})
+    dice = np.random.default_rng(0)
+    result: dict[str, Any] = {"utterances": len(ids), "draws": DRAWS, "cases": {}}
+    print(f"{len(ids)} utterances; shares of {DRAWS} draws")
+    print(f"{'planted':34}{'found':>8}{'right door':>12}{'wrong door':>12}")
+    for case in CASES:
+        if case.name in NOTHING:
+            continue
+        seen: Counter[str] = Counter()
+        for _ in range(DRAWS):
+            drawn = dice.choice(ids, len(ids))
+            found = compare(draw(base, drawn), draw(by_case[case.name], drawn), INTERLEAVED)
+            seen["found"] += found.verdict == "regressed"
+            seen["right door"] += case.door in found.doors
+            seen["wrong door"] += bool(set(found.doors) - {case.door})
+        share = {key: seen[key] / DRAWS for key in ("found", "right door", "wrong door")}
+        result["cases"][case.name] = share
+        print(f"{case.name:34}{share['found']:>8.0%}{share['right door']:>12.0%}{share['wrong door']:>12.1%}")
+    result["false_alarms"] = a_a(by_case, ids, dice)
+    print(f"nothing against nothing: {result['false_alarms']:.2%} of {A_A_DRAWS} comparisons raise an alarm")
+    return result
+
+
+def a_a(by_case: dict[str, list[dict[str, Any]]], ids: Sequence[str], dice: np.random.Generator) -> float:
+    """How often two recordings of the same stack are told apart; which of the two an utterance is from is drawn."""
+    alarms = 0
+    for _ in range(A_A_DRAWS):
+        drawn = dice.choice(ids, len(ids))
+        swap = dice.integers(0, 2, len(ids))
+        sides = [
+            [
+                turn
+                for place, (one, flip) in enumerate(zip(drawn, swap, strict=True))
+                for turn in draw(by_case[NOTHING[flip ^ side]], [one], place)
+            ]
+            for side in (0, 1)
+        ]
+        alarms += compare(sides[0], sides[1], INTERLEAVED).verdict == "regressed"
+    return alarms / A_A_DRAWS
+
+
+def draw(turns: Sequence[dict[str, Any]], ids: Sequence[str], place: int = 0) -> list[dict[str, Any]]:
+    """The turns of these utterances; one that is drawn twice counts as two."""
+    return [
+        {**turn, "utterance": {**turn["utterance"], "id": f"{one}-{place + number}"}}
+        for number, one in enumerate(ids)
+        for turn in turns
+        if turn["utterance"]["id"] == one
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+from report_documents import HOSTILE, WHISPER, document, one_test, turn
+
+from pytest_voiceloop.cli import main
+from pytest_voiceloop.measure.comparing import BASELINE, INTERLEAVED
+from pytest_voiceloop.report.comparison import lines, with_base, with_baseline
+from pytest_voiceloop.report.text import cells
+
+
+def turns(n=14, **changes):
+    return [turn(f"u{number}", **changes) for number in range(n)]
+
+
+def run(service=WHISPER, **changes):
+    return document(one_test(*turns(**changes)), services=(service,))
+
+
+SLOWER = with_baseline(run(), run(slower_ms=300, service=WHISPER | {"model": "large"}), "main")
+
+
+def test_the_verdict_comes_first_then_what_regressed():
+    text = lines(SLOWER)
+    assert text[0] == "REGRESSED against main, at the door of stt"
+    assert text[2] == "  differs: whisper's model: base there, large here"
+    shown = [line for line in text if " same" in line or "regressed (" in line]
+    assert "regressed" in shown[0]
+    assert "same" in shown[-1]
+    assert any(line.split()[:5] == ["total", "14", "1690", "1990", "+300"] for line in text)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("name", ["main", HOSTILE * 5])
+def test_no_line_is_wider_than_asked_for_or_does_harm(width, name):
+    text = lines(SLOWER | {"with": name, "notes": [HOSTILE * 3]}, width)
+    assert all(cells(line) <= width and line.isprintable() for line in text)
+
+
+def test_what_cannot_be_compared_is_refused():
+    other = run()
+    other["environment"] = other["environment"] | {"cores": 64}
+    found = with_baseline(run(), other, "main")
+    assert (found["verdict"], found["rows"]) == ("refused", [])
+    assert lines(found)[0] == "REFUSED against main"
+    assert "cannot be compared: the machine's cores: 2 there, 64 here" in "\n".join(lines(found))
+
+
+def test_the_rule_follows_how_it_was_measured():
+    interleaved = document(one_test(*turns(), base_turns=turns()), services=(WHISPER, WHISPER | {"base": True}))
+    assert with_base(interleaved, "base")["rule"] == {"floor_ms": INTERLEAVED.floor_ms, "percent": INTERLEAVED.percent}
+    assert with_baseline(run(), run(), "main")["rule"] == {"floor_ms": BASELINE.floor_ms, "percent": BASELINE.percent}
+    assert with_base(interleaved, "base")["verdict"] == "same"
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(name, made):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(made))
+        return str(path)
+
+    return write
+
+
+def test_the_command_exits_as_ci_and_bisect_want(files, capsys):
+    same, slower, few = files("same", run()), files("slower", run(slower_ms=300)), files("few", run(n=3))
+    assert main(["compare", same, same]) == 0
+    assert main(["compare", slower, same]) == 0
+    assert main(["compare", same, slower]) == 1
+    assert main(["compare", same, slower, "--rule", "90%,25ms"]) == 0
+    assert main(["compare", same, few]) == 125
+    assert "INCONCLUSIVE against" in capsys.readouterr().out
+
+
+def test_the_command_refuses_unlike_runs(files, capsys):
+    there = files("there", run())
+    assert main(["compare", there, files("here", run(pace="realtime"))]) == 125
+    assert "cannot be compared: the pace: asap there, realtime here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["{", '{"tests": []}', "[]"])
+def test_the_command_says_which_file_it_cannot_read(files, tmp_path, text, capsys):
+    broken = tmp_path / "broken.json"
+    broken.write_text(text)
+    assert main(["compare", files("there", run()), str(broken)]) == 2
+    assert "broken.json" in capsys.readouterr().err
+
+
+def test_the_command_wants_a_rule_that_it_understands(files, capsys):
+    same = files("same", run())
+    assert main(["compare", same, same, "--rule", "much"]) == 2
+    assert "write a percentage" in capsys.readouterr().err
+
+
+def test_the_command_speaks_json(files, capsys):
+    same = files("same", run())
+    main(["compare", same, same, "--json"])
+    assert json.loads(capsys.readouterr().out)["verdict"] == "same"

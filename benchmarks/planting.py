@@ -7,7 +7,7 @@ whenever the engine works, from PLANT.json: ``{"service": "llama", "add_ms": 80}
 
     add_ms      so much later with the first thing that it makes of an input
     factor      so many times as long for everything that it makes
-    loop        whisper says the end of its transcript over and over, every second time
+    loop        whisper says the end of its transcript over and over, half of the time
     drop        kokoro leaves out every tenth word
     speed       kokoro speaks so many times as fast
     lose        outbound loses this share of its packets
@@ -67,13 +67,14 @@ def slowly(things: Iterator[Any]) -> Iterator[Any]:
 
 def whisper() -> None:
     engine: Any = importlib.import_module("voiceloop_services.whisper.faster").FasterWhisper
-    transcribe, often = engine.transcribe, itertools.count()
+    # Seeded, and no alternation: every second call of a turn is the judge's.
+    transcribe, dice = engine.transcribe, random.Random(3)  # noqa: S311 (nothing secret)
 
     def planted(self: Any, samples: Any, index: int) -> Any:
         since_s = time.monotonic()
         heard = transcribe(self, samples, index)
         slow(time.monotonic() - since_s, first=True)
-        if plant("loop") and heard.text and next(often) % 2:
+        if plant("loop") and heard.text and dice.random() < 0.5:
             heard = replace(heard, text=" ".join([heard.text, *[" ".join(heard.text.split()[-3:])] * 4]))
         return heard
 

@@ -65,7 +65,7 @@ def voiceloop_base_spec(pytestconfig: pytest.Config, voiceloop_stack_spec: Stack
     if folder is None:
         return None
     try:
-        return voiceloop_stack_spec.of_checkout(folder)
+        return voiceloop_stack_spec.of_checkout(folder, pytestconfig.rootpath)
     except SpecError as error:
         wrong = f"--voiceloop-base: {error}"
     pytest.fail(wrong, pytrace=False)

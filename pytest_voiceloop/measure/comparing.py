@@ -434,6 +434,8 @@ def _with_doors(rows: Sequence[Row], *, stack_judges: bool) -> list[Row]:
             found["loop_wer"] = replace(row, door="tts")
         elif blamed("transfer"):
             found["loop_wer"] = replace(row, door="transfer")
+        elif stack_judges and (more := found.get("words_heard", _NO_ROW)).verdict == "regressed" and more.change > 0:
+            found["loop_wer"] = replace(row, door="stt", note="the judge hears words that nobody said")
         else:
             inherit("loop_wer", "what was made and heard sounds the same: tts, outbound or the judge")
     if found.get("retranscription", _NO_ROW).door and (not stack_judges or blamed("tts", "transfer")):
@@ -478,6 +480,12 @@ def _sending(turn: Record) -> float | None:
     made, heard = turn["events_ms"].get("t3_first"), turn["events_ms"].get("t4_first")
     silence = turn.get("leading_silence_ms")
     return None if made is None or heard is None or silence is None else heard - made - silence
+
+
+def _words_heard(turn: Record) -> float | None:
+    """Words that the judge heard, for each word of the reply."""
+    said = _text(turn, "reply").split()
+    return len(_text({**turn, "replayed": None}, "heard").split()) / len(said) if said else None
 
 
 def _leading_silence(turn: Record) -> float | None:
@@ -531,6 +539,8 @@ def _metrics(pace: str, turns: Sequence[Record]) -> list[_Metric]:
     found += [
         *(_Metric(f"first_audio_{stage}", _ledger("first_audio", stage)) for stage in firsts if stage not in left_out),
         _Metric("first_packet", _sending, "transfer"),
+        # More of them than of the reply's are the judge's own: a recogniser that has lost its way says things over.
+        _Metric("words_heard", _words_heard, unit="ratio", worse=0, rule=Rule(0.1, 0.0), like="reply"),
         _Metric("leading_silence_ms", _leading_silence, "tts"),
         _Metric("work_ms.stt", _of("work_ms", "stt"), "stt"),
         _Metric("work_ms.llm_first", _of("work_ms", "llm_first"), "llm", like="transcript"),

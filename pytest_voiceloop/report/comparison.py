@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pytest_voiceloop.measure.comparing import Rule
 
 
+_ALWAYS = ("total", "voice_to_voice", "work_ms", "transcript_wer", "loop_wer", "cut_off_rate")
+"""Rows that are shown also where nothing has changed."""
+
+
 def with_baseline(
     base: Mapping[str, Any], head: Mapping[str, Any], name: str, rule: Rule | None = None
 ) -> dict[str, Any]:
@@ -85,8 +89,11 @@ def _lines(entry: Mapping[str, Any], width: int) -> Iterator[str]:
         yield f"{visible(corpus) or 'single clips'}, {visible(pace)}"
         yield f"  {'':<24}{'n':>4}{'before':>9}{'after':>9}{'change':>9}  verdict"
         rows = [row for row in entry["rows"] if (row["corpus"], row["pace"]) == (corpus, pace)]
-        for row in sorted(rows, key=lambda row: order.index(row["verdict"])):
+        shown = [row for row in rows if row["verdict"] != "same" or row["metric"].startswith(_ALWAYS)]
+        for row in sorted(shown, key=lambda row: order.index(row["verdict"])):
             yield from _row(row, width)
+        if len(shown) < len(rows):
+            yield f"  and {len(rows) - len(shown)} figures that are the same"
 
 
 def _row(row: Mapping[str, Any], width: int) -> Iterator[str]:

@@ -12,11 +12,11 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pytest_voiceloop.wire.frames import Layout
 
@@ -192,26 +192,33 @@ class StackSpec:
         links = tuple(link for link in self.links if name in (link.source, link.target))
         return replace(self, services=(kept,), links=links, neighbours={**self.neighbours, **others})
 
-    def of_checkout(self, folder: Path) -> StackSpec:
-        """This stack as another checkout of its repository has it.
+    def of_checkout(self, folder: Path, root: Path) -> StackSpec:
+        """This stack as another checkout of its repository, `folder`, has it; `root` is this one.
 
-        Services without a working directory of their own run in `folder`, one that is relative is meant within it, and
-        Python finds its modules there first (``folder`` and ``folder/services``). Raises SpecError for no folder.
+        Services run in `folder`. Whatever their commands, working directories and PYTHONPATH name within `root` is
+        taken from there, where it exists there, and Python looks for modules in it and in ``services`` first. Raises
+        SpecError for no folder.
         """
         if not folder.is_dir():
             raise SpecError(f"{folder} is no folder; give a checkout, such as one that `git worktree add` makes")
-        paths = [str(folder / "services"), str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return replace(
-            self,
-            services=tuple(
-                replace(
-                    service,
-                    cwd=folder / (service.cwd or ""),
-                    env={**service.env, "PYTHONPATH": os.pathsep.join(paths)},
-                )
-                for service in self.services
-            ),
-        )
+
+        def there(text: str) -> str:
+            path = Path(text)
+            inside = path.is_absolute() and path.is_relative_to(root)
+            found = folder / path.relative_to(root) if inside else path
+            return str(found) if inside and found.exists() else text
+
+        def of_it(service: Service) -> Service:
+            usual = service.env.get("PYTHONPATH", os.environ.get("PYTHONPATH", "")).split(os.pathsep)
+            paths = dict.fromkeys((str(folder / "services"), str(folder), *map(there, filter(None, usual))))
+            return replace(
+                service,
+                command=tuple(map(there, service.command)),
+                cwd=folder / there(str(service.cwd or "")),
+                env={**service.env, "PYTHONPATH": os.pathsep.join(paths)},
+            )
+
+        return replace(self, services=tuple(map(of_it, self.services)))
 
     def slowed(self, service: str, delay_ms: float) -> StackSpec:
         """This stack with every frame into `service` held back by `delay_ms` at the tap. Raises SpecError."""

@@ -10,7 +10,9 @@ SOUND = {"clipped_ms": 0.0, "gap_ms": 10.0, "bandwidth_hz": 3500.0, "chars_per_s
 WORK = {"stt": 350.0, "llm_first": 160.0, "llm": 300.0, "tts": 800.0}
 
 
-def record(number, *, jitter=0.0, words=20, errors=0, heard_errors=0, lost=0, made=None, heard=None, **changes):
+def record(
+    number, *, jitter=0.0, words=20, errors=0, heard_errors=0, lost=0, made=None, heard=None, hears="heard", **changes
+):
     """A turn; `changes` are ms added to a service's work, with which everything after it shifts."""
     more = {name: changes.pop(name, 0.0) for name in ("stt", "llm", "tts", "transfer")}
     work = {
@@ -34,7 +36,7 @@ def record(number, *, jitter=0.0, words=20, errors=0, heard_errors=0, lost=0, ma
         "utterance": {"id": f"u{number}", "text": "said", "corpus": "tiny", "audio_s": 2.0},
         "transcript": {"text": f"said {number}", "errors": errors, "words": 10},
         "reply": {"text": f"reply {number} {words}", "words": words, "audio_s": words / 3},
-        "heard": {"text": "heard", "errors": heard_errors, "words": words},
+        "heard": {"text": hears, "errors": heard_errors, "words": words},
         "events_ms": {"t1": t1, "t3_first": t3_first, "t3_last": t3_last, "t4_first": t4_first},
         "ledgers": {
             "complete": {
@@ -181,6 +183,16 @@ def test_lost_words_of_the_loop_lie_where_the_sound_changed(changes, doors):
     found = against_plain(heard_errors=4, **changes)
     assert (found.verdict, found.doors) == ("regressed", doors)
     assert rows(found)["loop_wer"].door == (doors[0] if doors else "")
+
+
+def test_words_that_nobody_said_are_the_judges():
+    found = against_plain(heard_errors=4, hears="heard heard heard heard heard")
+    assert (found.verdict, found.doors) == ("regressed", ("stt",))
+
+
+def test_words_that_nobody_heard_are_not_the_judges():
+    found = compare(series(hears="heard and heard again"), series(heard_errors=4), INTERLEAVED)
+    assert (found.verdict, found.doors) == ("regressed", ())
 
 
 def test_longer_replies_explain_a_longer_total():

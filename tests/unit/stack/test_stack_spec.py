@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,3 +174,34 @@ def test_scripted_is_told_to_every_service_that_has_an_engine() -> None:
 def test_options_of_an_unknown_service_are_refused() -> None:
     with pytest.raises(SpecError, match="options are given for 'wisper'; the reference stack has whisper, llama"):
         reference_stack(options={"wisper": ["--beam", "5"]})
+
+
+@pytest.fixture
+def checkouts(tmp_path: Path) -> tuple[Path, Path]:
+    """The base's folder, and this one's; a virtual environment is in this one alone."""
+    base, root = tmp_path / "base", tmp_path / "root"
+    for file in (base / "serve.py", root / "serve.py", root / "venv" / "python"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return base, root
+
+
+def test_a_checkout_runs_its_own_files_with_this_ones_interpreter(checkouts: tuple[Path, Path]) -> None:
+    base, root = checkouts
+    ear = Service("ear", (str(root / "venv/python"), str(root / "serve.py"), "--brain", "{brain.listen}"), {}, cwd=root)
+    found = stack(ear, BRAIN).of_checkout(base, root).service("ear")
+    assert found.command == (str(root / "venv/python"), str(base / "serve.py"), "--brain", "{brain.listen}")
+    assert found.cwd == base
+
+
+def test_a_checkouts_modules_come_first(checkouts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    base, root = checkouts
+    monkeypatch.setenv("PYTHONPATH", f"{root}:/elsewhere")
+    found = stack().of_checkout(base, root).service("ear")
+    assert found.env["PYTHONPATH"].split(":") == [str(base / "services"), str(base), "/elsewhere"]
+    assert found.cwd == base
+
+
+def test_a_checkout_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="git worktree add"):
+        stack().of_checkout(tmp_path / "nowhere", tmp_path)

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_voiceloop.report.render import FORMATS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,6 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; half a minute")
     selftest.add_argument("--json", action="store_true")
     selftest.add_argument("--busy", action="store_true", help="keep every core busy meanwhile, to see what that does")
+
+    report = commands.add_parser("report", help="any report again, from a run.json or a journal.jsonl; 2 if unreadable")
+    report.add_argument("run", type=Path, metavar="RUN", help="a run.json, or a journal.jsonl of a run that crashed")
+    report.add_argument("--format", choices=FORMATS, required=True, help="summary is Markdown, as for a CI job")
+    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="where it goes (default: standard output)")
 
     compare = commands.add_parser("compare", help="two run.json: exit 0 same or better, 1 regressed, 125 cannot tell")
     compare.add_argument("base", type=Path)
@@ -58,11 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from pytest_voiceloop.call.selftest import run_self_test
 
         return run_self_test(as_json=options.json, busy=options.busy)
+    if options.command == "report":
+        return _report(options)
     if options.command == "compare":
         return _compare(options)
     from pytest_voiceloop.call.osr import pull_osr
 
     return pull_osr(options.to)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from pytest_voiceloop.report import files, saved
+
+    try:
+        text = saved.report(options.run, options.format, options.output)
+        if options.output:
+            files.write_atomically(options.output, text)
+        else:
+            # A page names UTF-8 as its encoding, whatever the terminal's is.
+            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    except saved.SavedError as error:
+        print(f"voiceloop report: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"voiceloop report: {options.output or 'standard output'} cannot be written: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -115,6 +115,38 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
+    """Have the reports written before pytest-timeout's method ``thread`` ends pytest on the spot."""
+    run = item.config.stash[RUN]
+    # A worker of xdist has a controller, which outlives it and writes.
+    if BUDGETS not in item.stash or settings.method != "thread" or run.worker:
+        return None
+    import contextlib
+    import threading
+
+    ending: Any = item.config.pluginmanager.get_plugin("timeout")
+
+    def run_out() -> None:
+        from pytest_voiceloop import results
+
+        # Whatever goes wrong here, the test's time is over; and the journal is kept.
+        with contextlib.suppress(Exception):
+            results.write(run, in_mid_turn=True)
+        ending.timeout_timer(item, settings)
+
+    timer = threading.Timer(settings.timeout, run_out)
+
+    def cancel() -> None:
+        timer.cancel()
+        timer.join()
+
+    # This is how pytest-timeout stops a timer, its own ones too.
+    item.cancel_timeout = cancel  # type: ignore[attr-defined]
+    timer.start()
+    return True
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write run.json and the reports that were asked for, however the run ended."""
     run = session.config.stash[RUN]

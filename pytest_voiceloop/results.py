@@ -11,8 +11,9 @@ import pytest
 
 from pytest_voiceloop import baselines, markers
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, Turn, latency_ms
-from pytest_voiceloop.report import comparison, document, files, journal, reading, render, terminal
+from pytest_voiceloop.report import comparison, document, files, journal, junit, reading, render, terminal
 from pytest_voiceloop.report.step_summary import step_summary
+from pytest_voiceloop.report.text import visible
 from pytest_voiceloop.run import BUDGETS, MEASURED, RECORD, RUN, Run
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def _word_lines(turn: Turn) -> list[str]:
         "reply": turn.reply.text,
         "heard": turn.heard.text,
     }
-    return [f"    {name:<12}{text or '(nothing)'}" for name, text in texts.items()]
+    # Models wrote them: no terminal shall obey what is in them.
+    return [f"    {name:<12}{visible(text) or '(nothing)'}" for name, text in texts.items()]
 
 
 def _amount(value: float, budget: Budget) -> str:
@@ -125,6 +127,10 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         "sections": [{"title": title, "text": text} for title, text in report.sections] if report.failed else [],
     }
     setattr(report, RECORD, document.strict(record))
+    if run.settings.junit:
+        # The XML takes the properties of the tear-down's report, which is made of the item's; others may look at these.
+        item.user_properties[:] = junit.with_properties(item.user_properties, getattr(report, RECORD))
+        report.user_properties = list(item.user_properties)
     if run.folder.is_dir():
         journal.append(run.journal, "test", getattr(report, RECORD))
 
@@ -153,9 +159,13 @@ def _budget_json(budget: Budget, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def write(run: Run) -> None:
-    """Write run.json and every report that was asked for."""
+def write(run: Run, *, in_mid_turn: bool = False) -> None:
+    """Write run.json and every report that was asked for. What cannot be written is told, and keeps no other one back.
+
+    With `in_mid_turn` the stack still runs, and pytest is about to be ended.
+    """
     run.prepare_folder()
+    run.written, run.unwritten = [], []
     # The journal knows what no report tells: services that served no turn, and the turns of a test without an end.
     known = journal.from_journal(journal.read(run.journal))
     told = [*known["services"], *(service for record in run.records for service in record["services"])]
@@ -163,22 +173,33 @@ def write(run: Run) -> None:
     services = {service["pid"]: service for service in told}
     tests = [{key: value for key, value in record.items() if key != "services"} for record in run.records]
     tests += [test for test in known["tests"] if test["outcome"] == journal.UNFINISHED]
-    if services and run.calibration:
+    if services and run.calibration and not in_mid_turn:
         run.calibrate("after_ms")
     run.document = document.build(tests, list(services.values()), **run.facts(), calibration=run.calibration)
     run.document["comparisons"] = comparisons(run)
-    kept = [baselines.path_of(run.settings.dir, run.settings.save)] if run.settings.save else []
-    for path in (run.settings.dir / "run.json", *kept):
-        files.write_atomically(path, render.render(run.document, "json"))
-    run.written += kept
+    _write(run, run.settings.dir / "run.json", "json")
+    if run.settings.save:
+        _write(run, baselines.path_of(run.settings.dir, run.settings.save), "json")
     if "GITHUB_STEP_SUMMARY" in os.environ:
         with contextlib.suppress(OSError), Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as page:
             page.write(step_summary(run.document))
     for request in run.settings.reports:
-        path = request.path or run.settings.dir / f"report.{request.format}"
-        # Audio lies in the results folder, wherever the page goes.
-        audio = os.path.relpath(run.settings.dir, path.parent)
-        files.write_atomically(path, render.render(run.document, request.format, audio_folder=audio))
+        path = request.path or run.settings.dir / f"report.{render.SUFFIXES[request.format]}"
+        _write(run, path, request.format)
+
+
+def _write(run: Run, path: Path, form: str) -> None:
+    assert run.document is not None
+    # Audio lies in the results folder, wherever the page goes.
+    place = run.settings.dir
+    audio_folder = os.path.relpath(place, path.parent)
+    try:
+        text = render.render(run.document, form, audio_folder=audio_folder, audio_in=place)
+        files.write_atomically(path, text)
+    except OSError as error:
+        cure = f"make it with: voiceloop report {run.journal} --format {form} -o FILE"
+        run.unwritten.append(f"{path}: {error.strerror or error}; {cure}")
+    else:
         run.written.append(path)
 
 
@@ -195,9 +216,11 @@ def comparisons(run: Run) -> list[dict[str, Any]]:
 
 
 def failed(run: Run) -> bool:
-    """Whether a comparison that was asked for has to fail the run."""
+    """Whether what was asked for has to fail the run: a comparison, or a report that could not be written."""
     failing = {"regressed", "refused"} | ({"inconclusive"} if run.settings.inconclusive == "fail" else set())
-    return any(found["verdict"] in failing for found in (run.document or {}).get("comparisons", ()))
+    return bool(run.unwritten) or any(
+        found["verdict"] in failing for found in (run.document or {}).get("comparisons", ())
+    )
 
 
 def show(reporter: pytest.TerminalReporter, run: Run) -> None:
@@ -207,8 +230,10 @@ def show(reporter: pytest.TerminalReporter, run: Run) -> None:
     writer = reporter.config.get_terminal_writer()
     # Nobody shall take a line of a scripted run for a measurement of models, not even a line that was cut out.
     label = "script| " if reading.is_scripted(run.document) else ""
-    for path in [run.settings.dir / "run.json", *run.written]:
+    for path in run.written:
         reporter.write_line(f"{label}written: {path}")
+    for why in run.unwritten:
+        reporter.write_line(f"{label}NOT WRITTEN: {why}", red=True)
     width = min(writer.fullwidth, 100) - len(label)
     for line in terminal.summary_lines(run.document, width=width, color=writer.hasmarkup):
         reporter.write_line(label + line)

@@ -56,6 +56,9 @@ class Run:
     records: list[dict[str, Any]] = field(default_factory=list)
     document: dict[str, Any] | None = None
     written: list[Path] = field(default_factory=list)
+    """The reports, run.json first."""
+    unwritten: list[str] = field(default_factory=list)
+    """Those that could not be written, each with the reason and the cure."""
     calibration: dict[str, float | None] = field(default_factory=dict)
     """``before_ms`` and ``after_ms``: what a fixed piece of work took before the first boot and at the end."""
     _keeping: threading.Lock = field(default_factory=threading.Lock)

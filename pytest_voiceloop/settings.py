@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from pytest_voiceloop.report.render import FORMATS as REPORT_FORMATS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_voiceloop.measure.comparing import Rule
-
-REPORT_FORMATS = ("html", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Settings:
     replay: str | None
     """Name or path of a run whose transcripts and replies are passed on instead of the live ones."""
     inconclusive: Literal["warn", "fail", "extend"]
+    junit: bool
+    """Whether a test's figures become properties of its case in JUnit's XML."""
     slow: Mapping[str, float]
     """Service → ms by which every frame into it is held back."""
 
@@ -167,10 +169,19 @@ _SINGLE = (
         "warn",
         "what an interval that spans a limit does: say so, fail, or let measure() go on for up to twice as many rounds",
     ),
+    _Option(
+        "junit", _boolean, "true", "false: no figures as properties of the test cases in --junit-xml", metavar="BOOL"
+    ),
     _Option("require", _boolean, "false", "a missing model or binary fails instead of skipping", env=True, flag=True),
 )
 _REPEATED = (
-    _Option("report", _report, "", "write a report: html or json, or format:path; repeatable", metavar="FORMAT[:PATH]"),
+    _Option(
+        "report",
+        _report,
+        "",
+        "write a report: html, json, summary or text, or format:path; repeatable",
+        metavar="FORMAT[:PATH]",
+    ),
     _Option("slow", _slow, "", "slow a service down at its tap, to see a gate fail", metavar="SERVICE=DURATION"),
 )
 

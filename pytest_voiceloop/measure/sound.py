@@ -8,7 +8,7 @@ versions of one stack, whose voice is the same. docs/second-ear.md shows what ea
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -91,12 +91,31 @@ def sound(samples: NDArray[np.float32], rate_hz: int, text: str) -> Sound:
     letters = sum(character.isalnum() for character in text)
     return Sound(
         clipped_ms=_clipped(audible, rate_hz) * 1000 / rate_hz,
-        gap_ms=_holes_ms(ranges, loud) + _repeats(samples, rate_hz, loud) * 1000 / rate_hz,
+        gap_ms=sum(end - start for start, end in _holes(ranges, loud))
+        + int(_repeated(samples, rate_hz, loud).sum()) * 1000 / rate_hz,
         bandwidth_hz=_bandwidth_hz(samples, rate_hz),
         chars_per_s=letters / speaking_s if letters and speaking_s else None,
         level_db=level_db,
         cut_end=float(_stops_at_once(ranges, loud)),
     )
+
+
+def damage(samples: NDArray[np.float32], rate_hz: int) -> list[tuple[Literal["clipped", "hole"], int, int]]:
+    """Where `sound` finds flat tops and holes: kind, first sample, last sample + 1, in order of the first.
+
+    Arguments and errors as `sound`. A stretch that repeats the packet before it is a hole.
+    """
+    spans = audible_spans(samples, rate_hz)
+    if not spans:
+        return []
+    audible = np.concatenate([samples[start:end] for start, end in spans]).astype(np.float64)
+    ranges = _ranges(samples, rate_hz)
+    loud, per_ms = _loud(ranges, spans, rate_hz), rate_hz // 1000
+    tops = _runs(np.abs(samples) >= _flat_from(audible, rate_hz)) if _clipped(audible, rate_hz) else []
+    holes = [(start * per_ms, end * per_ms) for start, end in _holes(ranges, loud)]
+    holes += _runs(_repeated(samples, rate_hz, loud))
+    found: list[tuple[Literal["clipped", "hole"], int, int]] = [("clipped", start, end) for start, end in tops]
+    return sorted([*found, *(("hole", start, end) for start, end in holes)], key=lambda one: one[1])
 
 
 def _ranges(samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64]:
@@ -119,21 +138,28 @@ def _clipped(audible: NDArray[np.float64], rate_hz: int) -> int:
     """
     magnitude = np.abs(audible)
     full = sum(end - start for start, end in _runs(magnitude >= FULL_SCALE) if end - start > 1)
+    flat = _flat_from(audible, rate_hz)
+    return full if flat >= FULL_SCALE else max(full, int((magnitude >= flat).sum()))
+
+
+def _flat_from(audible: NDArray[np.float64], rate_hz: int) -> float:
+    """The magnitude from which a wave is taken for cut off: near its peak if it piles up there, else full scale."""
+    magnitude = np.abs(audible)
     beyond = min(round(PEAK_MS * rate_hz / 1000), len(magnitude) - 1)
     peak = -np.partition(-magnitude, beyond)[beyond]
     top, body = int((magnitude >= TOP * peak).sum()), int((magnitude >= peak / 5).sum())
-    return max(full, top if top > PILE_UP * body else 0)
+    return float(TOP * peak) if top > PILE_UP * body else FULL_SCALE
 
 
-def _holes_ms(ranges: NDArray[np.float64], loud: float) -> int:
-    """Milliseconds of holes that begin at once, in the middle of a sound, and are followed by sound again."""
-    total = 0
+def _holes(ranges: NDArray[np.float64], loud: float) -> list[tuple[int, int]]:
+    """Holes that begin at once, in the middle of a sound, and are followed by sound again: first ms, last + 1."""
+    found = []
     for start, end in _runs(ranges < loud * 10 ** (-HOLE_DB / 20)):
         inside = end < len(ranges) and HOLE_MS[0] <= end - start + 1 <= HOLE_MS[1]
         if inside and _abrupt(ranges, start, loud):
             # A hole touches the 2 ms on either side of it; those are not counted in its run.
-            total += end - start + 1
-    return total
+            found.append((start, end + 1))
+    return found
 
 
 def _abrupt(ranges: NDArray[np.float64], at: int, loud: float) -> bool:
@@ -148,8 +174,8 @@ def _stops_at_once(ranges: NDArray[np.float64], loud: float) -> bool:
     return bool(len(sounding)) and _abrupt(ranges, int(sounding[-1]) + 1, loud)
 
 
-def _repeats(samples: NDArray[np.float32], rate_hz: int, loud: float) -> int:
-    """Samples of stretches that repeat what was heard one packet before, as a receiver does that misses one."""
+def _repeated(samples: NDArray[np.float32], rate_hz: int, loud: float) -> NDArray[np.bool_]:
+    """Which samples repeat for a while what was heard one packet before, as a receiver does that misses one."""
     found = np.zeros(len(samples), np.bool_)
     shortest, longest = (round(ms * rate_hz / 1000) for ms in REPEAT_MS)
     for lag in (round(ms * rate_hz / 1000) for ms in REPEAT_LAGS_MS):
@@ -157,7 +183,7 @@ def _repeats(samples: NDArray[np.float32], rate_hz: int, loud: float) -> int:
             stretch = samples[start:end]
             if shortest <= end - start <= longest and np.ptp(stretch) / 2 > loud * 10 ** (-SPEECH_DB / 20):
                 found[start:end] = True
-    return int(found.sum())
+    return found
 
 
 def _bandwidth_hz(samples: NDArray[np.float32], rate_hz: int) -> float:

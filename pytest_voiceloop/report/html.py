@@ -1,61 +1,37 @@
-"""The report as one page: offline, without scripts, readable anywhere."""
+"""The report as one page: offline, readable without its script, with the voices in it."""
 
 from __future__ import annotations
 
-import math
+import base64
+import hashlib
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.measure.timeline import EVENTS
-from pytest_voiceloop.report import comparison, reading, reliability
-from pytest_voiceloop.report.document import LEDGERS
+from pytest_voiceloop.report import figures, findings, reading, reliability, turn_view, waveform
 from pytest_voiceloop.report.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MOST_OPEN = 12
 """So many turns are unfolded; of more than that, those that went wrong and the slowest."""
-_LEDGER_TITLES = {"complete": "complete", "first_audio": "first audio"}
-_STAGE_COLOURS = ("stt", "llm", "tts", "transfer", "retranscription")
+MOST_TESTS = 25
+"""So many tests are in the table at the top; the others are folded below it."""
+EMBEDDED_BYTES = 4 * 2**20
+"""Audio that is carried in the page takes at most so much of it; what does not fit lies in files beside it."""
+_ORDER = ("regressed", "inconclusive", "better", "same")
 
 
-class Bar(NamedTuple):
-    """A stage on the time axis; `left` and `width` in percent of the axis."""
+def page(document: Mapping[str, Any], audio_folder: str = "", read_audio: waveform.ReadAudio | None = None) -> str:
+    """The page. `audio_folder` is where the document's audio paths start, seen from the page.
 
-    colour: str
-    left: float
-    width: float
-    label: str
-    title: str
-
-
-class Tick(NamedTuple):
-    """A mark on the time axis; `left` in percent of the axis."""
-
-    left: float
-    label: str
-
-
-class Lane(NamedTuple):
-    """A ledger as bars, or why it has none."""
-
-    title: str
-    bars: Sequence[Bar]
-    note: str
-
-
-class Run(NamedTuple):
-    """Words with one fate: equal, lost, or added."""
-
-    fate: str
-    words: str
-
-
-def page(document: Mapping[str, Any], audio_folder: str = "") -> str:
-    """The page. `audio_folder` is where the turns' audio paths start, seen from the page."""
+    `read_audio` gets such a path and returns the clip, or None where there is none; without it, files are read from
+    `audio_folder`, seen from the working directory. Of turns that are unfolded the waveforms are drawn and, as far as
+    EMBEDDED_BYTES allow, the audio is put into the page; for the others it links to the files.
+    """
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pytest_voiceloop.report"),
@@ -65,22 +41,39 @@ def page(document: Mapping[str, Any], audio_folder: str = "") -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(ms=reading.milliseconds, ratio=reading.ratio, shown=_shown, multiline=_multiline)
+    assert environment.loader is not None
+    style, script = (environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     every = list(reading.entries(document))
-    opened = reading.notable(every, MOST_OPEN)
-    missed = reading.missed_budgets(document)
+    found = findings.findings(document, every)
+    opened = reading.notable(every, MOST_OPEN) | {finding.turn for finding in found if finding.turn}
+    first = [finding.turn for finding in found]
+    sounds = _sounds(every, opened, first, read_audio or waveform.files_in(Path(audio_folder)))
+    tests = [
+        _test(number, test, those, opened, sounds, audio_folder)
+        for number, (test, those) in enumerate(_by_test(document, every), 1)
+    ]
+    counted = sum(not entry.turn["warmup"] for entry in every)
+    at_a_glance = [figures.glance(test["record"], test["anchor"]) for test in tests]
     return environment.get_template("report.html.j2").render(
         document=document,
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         verdict=reading.verdict(document),
         scripted=reading.is_scripted(document),
-        missed=missed,
-        kept=_kept(document),
-        tests=[_test(test, list(those), opened, audio_folder) for test, those in _by_test(document, every)],
-        comparisons=["\n".join(comparison.lines(found, 100)) for found in document.get("comparisons") or ()],
+        findings=found,
+        missed=reading.missed_budgets(document),
+        tests=tests,
+        glances=sorted(at_a_glance, key=lambda one: (not one.failed, not one.over, -one.slowness)),
+        most_tests=MOST_TESTS,
+        comparisons=[_comparison(entry) for entry in document.get("comparisons") or ()],
         rows=document["summary"],
         turns=len(every),
         opened=len(opened),
-        folded=sum(not entry.turn["warmup"] for entry in every) - len(opened),
+        folded=counted - len(opened),
         facts=_facts,
+        amount=_amount,
+        fault_text=findings.fault_text,
         reading=reading,
         machine=reliability.sentences(document),
         title=f"voiceloop: {reading.verdict(document).sentence}",
@@ -89,165 +82,80 @@ def page(document: Mapping[str, Any], audio_folder: str = "") -> str:
 
 def _by_test(
     document: Mapping[str, Any], every: Sequence[reading.Entry]
-) -> Iterator[tuple[Mapping[str, Any], Iterator[reading.Entry]]]:
-    """Every test with its turns, failed ones first."""
+) -> Iterable[tuple[Mapping[str, Any], list[reading.Entry]]]:
+    """Every test with its turns: those that failed first, then those with a budget that was missed."""
     turns = {key: list(those) for key, those in groupby(every, key=lambda entry: id(entry.test))}
-    for test in sorted(document["tests"], key=lambda test: not reading.has_failed(test)):
-        yield test, iter(turns.get(id(test), ()))
+
+    def place(test: Mapping[str, Any]) -> tuple[bool, bool]:
+        kept = all(budget["verdict"] == "within" for budget in test.get("budgets") or ())
+        return not reading.has_failed(test), kept
+
+    return [(test, turns.get(id(test), [])) for test in sorted(document["tests"], key=place)]
 
 
-def _kept(document: Mapping[str, Any]) -> list[reading.Missed]:
-    return [
-        reading.Missed(test["nodeid"], test["outcome"], budget)
-        for test in document["tests"]
-        for budget in test.get("budgets") or ()
-        if budget["verdict"] == "within"
-    ]
+def _sounds(
+    every: Sequence[reading.Entry], opened: set[int], first: Sequence[int], read: waveform.ReadAudio
+) -> dict[int, dict[str, turn_view.Sound | None]]:
+    """The clips of the unfolded turns, by number and side. What is to be looked at first is embedded first."""
+    found: dict[int, dict[str, turn_view.Sound | None]] = {}
+    left = EMBEDDED_BYTES
+    for entry in sorted(every, key=lambda entry: entry.number not in first):
+        if entry.number not in opened:
+            continue
+        sides = found[entry.number] = {}
+        for side, path in turn_view.sides(entry.turn):
+            audio = read(path)
+            if audio is None:
+                sides[side] = None
+                continue
+            embedded = waveform.data_uri(audio) if left else ""
+            embedded = embedded if len(embedded) <= left else ""
+            left -= len(embedded)
+            sides[side] = turn_view.hear(entry.turn, side, audio, embedded)
+    return found
 
 
 def _test(
-    test: Mapping[str, Any], those: Sequence[reading.Entry], opened: set[int], audio_folder: str
+    number: int,
+    test: Mapping[str, Any],
+    those: Sequence[reading.Entry],
+    opened: set[int],
+    sounds: Mapping[int, Mapping[str, turn_view.Sound | None]],
+    folder: str,
 ) -> dict[str, Any]:
     return {
+        "anchor": f"test-{number}",
+        "record": test,
         "nodeid": test["nodeid"],
         "outcome": test["outcome"],
         "failed": reading.has_failed(test),
         "message": test.get("message") or "",
         "sections": test.get("sections") or (),
-        "turns": [_turn(entry, entry.number in opened, audio_folder) for entry in those],
-    }
-
-
-def _turn(entry: reading.Entry, opened: bool, audio_folder: str) -> dict[str, Any]:
-    turn = entry.turn
-    axis = _Axis.of(turn)
-    return {
-        "number": entry.number,
-        "open": opened,
-        "record": turn,
-        "voice_to_voice_ms": reading.voice_to_voice_ms(turn),
-        "missing": reading.missing_events(turn),
-        "lanes": [_lane(turn, ledger, axis) for ledger in LEDGERS],
-        "ticks": axis.ticks(),
-        "stages": _stage_rows(turn),
-        "events": [(event.upper(), turn["events_ms"].get(event)) for event in EVENTS],
-        "transcript_diff": _differences(turn["utterance"]["text"], turn["transcript"]),
-        "heard_diff": _differences(turn["reply"]["text"], turn["heard"]),
-        "audio": [
-            (title, quote(f"{audio_folder}/{path}" if audio_folder else path, safe="/", errors="replace"))
-            for title, path in (
-                ("caller", turn["audio"].get("caller")),
-                ("reply", turn["audio"].get("reply")),
-            )
-            if path
+        # One turn without a budget: the turn itself tells all of it.
+        "figures": figures.figures(test) if test.get("budgets") or len(those) > 1 else [],
+        "turns": [
+            turn_view.view(entry, folder, sounds.get(entry.number, {}), opened=entry.number in opened)
+            for entry in those
         ],
     }
 
 
-class _Axis(NamedTuple):
-    """Time from `start_ms` to `end_ms` after T0, laid out from 0 to 100 percent."""
-
-    start_ms: float
-    end_ms: float
-
-    @classmethod
-    def of(cls, turn: Mapping[str, Any]) -> _Axis:
-        known = [value for value in turn["events_ms"].values() if value is not None]
-        start, end = min([0.0, *known]), max([0.0, *known])
-        return cls(start, end if end > start else start + 1.0)
-
-    def percent(self, at_ms: float) -> float:
-        return round(100 * (at_ms - self.start_ms) / (self.end_ms - self.start_ms), 3)
-
-    def ticks(self) -> list[Tick]:
-        """At most six round times, 0 among them."""
-        rough = (self.end_ms - self.start_ms) / 5
-        magnitude = 10.0 ** math.floor(math.log10(rough))
-        step = next(step * magnitude for step in (1, 2, 5, 10) if step * magnitude >= rough)
-        first, last = math.ceil(self.start_ms / step), math.floor(self.end_ms / step)
-        return [Tick(self.percent(number * step), f"{number * step:g}") for number in range(first, last + 1)]
+def _comparison(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of ``comparisons`` with its rows by corpus and pace, regressed ones first."""
+    places = dict.fromkeys((row["corpus"], row["pace"]) for row in entry["rows"])
+    of = {place: [row for row in entry["rows"] if (row["corpus"], row["pace"]) == place] for place in places}
+    rows = {place: sorted(those, key=lambda row: _ORDER.index(row["verdict"])) for place, those in of.items()}
+    return {"entry": entry, "rows": rows}
 
 
-def _lane(turn: Mapping[str, Any], ledger: str, axis: _Axis) -> Lane:
-    events = turn["events_ms"]
-    bars = []
-    for stage, value in turn["ledgers"][ledger]["stages_ms"].items():
-        start, end = (events.get(event) for event in reading.stage_events(ledger, stage))
-        if value is None or start is None or end is None:
-            continue
-        bars.append(_bar(stage, min(start, end), max(start, end), value, axis))
-    silence, heard = turn["leading_silence_ms"], events.get("t4_first")
-    if ledger == "first_audio" and silence and heard is not None:
-        # What the caller waits through at the end of `transfer` although audio arrives: the tts made it.
-        left, right = axis.percent(max(heard - silence, axis.start_ms)), axis.percent(heard)
-        title = f"leading silence {reading.milliseconds(silence)}, made by the tts, inside transfer"
-        bars.append(Bar("silence", left, round(right - left, 3), "", title))
-    return Lane(_LEDGER_TITLES[ledger], bars, reading.why_null(turn, ledger))
-
-
-def _bar(stage: str, start_ms: float, end_ms: float, value: float, axis: _Axis) -> Bar:
-    left = axis.percent(start_ms)
-    width = round(axis.percent(end_ms) - left, 3)
-    overlap = ", overlaps: the service worked ahead" if value < 0 else ""
-    # A letter takes up to 2.2 % of the narrowest axis; a label that would not fit, or would lie over others, stands in
-    # the table only.
-    label = visible(stage) if value >= 0 and width > 2.2 * len(stage) + 1 else ""
-    return Bar(_colour(stage, value), left, width, label, f"{visible(stage)} {reading.milliseconds(value)}{overlap}")
-
-
-def _colour(stage: str, value: float | None) -> str:
-    if value is not None and value < 0:
-        return "overlap"
-    return stage if stage in _STAGE_COLOURS else "merged"
-
-
-def _stage_rows(turn: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The stages of both ledgers side by side, with their targets."""
-    complete, first_audio = (turn["ledgers"][name] for name in LEDGERS)
-    rows = []
-    for stage in dict.fromkeys((*complete["stages_ms"], *first_audio["stages_ms"])):
-        value = complete["stages_ms"].get(stage)
-        target = reading.target_ms(stage, turn["pace"]) if stage in complete["stages_ms"] else None
-        rows.append(
-            {
-                "name": stage,
-                "colour": _colour(stage, None),
-                "complete_ms": value,
-                "first_audio_ms": first_audio["stages_ms"].get(stage),
-                "target_ms": target,
-                "above": value is not None and target is not None and value > target,
-                "ahead": any((of["stages_ms"].get(stage) or 0) < 0 for of in (complete, first_audio)),
-            }
-        )
-    total, target = complete["total_ms"], reading.target_ms("total", turn["pace"])
-    rows.append(
-        {
-            "name": "total",
-            "colour": "",
-            "complete_ms": total,
-            "first_audio_ms": first_audio["total_ms"],
-            "target_ms": target,
-            "above": total is not None and target is not None and total > target,
-            "ahead": False,
-        }
-    )
-    return rows
-
-
-def _differences(reference: str, words: Mapping[str, Any]) -> list[Run]:
-    """How the words differ, as the word error rate counts them; empty where they do not, or nothing was compared."""
-    if not words["errors"]:
-        return []
-    from pytest_voiceloop.measure.quality import word_diff
-
-    runs = []
-    for difference in word_diff(reference, words["text"]):
-        if difference.change == "equal":
-            runs.append(Run("equal", " ".join(difference.heard)))
-            continue
-        runs.append(Run("lost", " ".join(difference.reference)))
-        runs.append(Run("added", " ".join(difference.heard)))
-    return [run for run in runs if run.words]
+def _amount(value: float | None, unit: str, *, sign: bool = False) -> str:
+    """A figure of a comparison with its unit."""
+    if value is None:
+        return "-"
+    plus = "+" if sign else ""
+    if unit == "ratio":
+        return f"{value:{plus}.3f}"
+    return f"{value:{plus}.0f} {unit}" if abs(value) >= 100 or unit in ("ms", "Hz") else f"{value:{plus}.2f} {unit}"
 
 
 def _facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

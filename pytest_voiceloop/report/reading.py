@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_voiceloop.measure.timeline import WHERE
+from pytest_voiceloop.measure.turn import LATENCY_METRICS
 from pytest_voiceloop.report.document import LEDGERS
 
 if TYPE_CHECKING:
@@ -87,6 +88,19 @@ def stage_events(ledger: str, stage: str) -> tuple[str, str]:
     if parts[0] not in names or parts[-1] not in names:
         return "?", "?"
     return ends[names.index(parts[0])], ends[names.index(parts[-1]) + 1]
+
+
+def budget_place(metric: str) -> tuple[str, str] | None:
+    """Ledger and stage (or ``total``) on which a budget's metric is; None for a rate."""
+    ledger, stage = LATENCY_METRICS.get(metric, ("", None))
+    return (ledger, stage or "total") if ledger else None
+
+
+def spoken(turn: Mapping[str, Any]) -> str:
+    """What the voice was given to say: a recorded reply where one was passed on in place of the turn's own."""
+    replayed: Mapping[str, str] = turn.get("replayed") or {}
+    text: str = replayed.get("reply") or turn["reply"]["text"]
+    return text
 
 
 def why_null(turn: Mapping[str, Any], ledger: str) -> str:

@@ -72,8 +72,9 @@ class Repository:
     speech = staticmethod(speech)
     write_clip = staticmethod(write_clip)
 
-    def __init__(self, pytester):
+    def __init__(self, pytester, schema_problems):
         self.pytester = pytester
+        self.schema_problems = schema_problems
         self.path = Path(pytester.path)
         self.stack()
         write_clip(self.path / "clip.wav", speech())
@@ -129,8 +130,14 @@ class Repository:
 
     @property
     def document(self):
-        """The run's run.json."""
-        return json.loads((self.results / "run.json").read_text())
+        """The run's run.json, which is as the published schema has it."""
+        return self.documented(self.results / "run.json")
+
+    def documented(self, path):
+        """A run's JSON; every key in it has to be documented."""
+        document = json.loads(path.read_text())
+        assert self.schema_problems(document) == []
+        return document
 
     @property
     def records(self):
@@ -154,8 +161,12 @@ class Repository:
 
 
 @pytest.fixture
-def repository(pytester, monkeypatch):
+def repository(pytester, monkeypatch, schema_problems):
     for name in [name for name in os.environ if name.startswith("VOICELOOP_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    return Repository(pytester)
+    made = Repository(pytester, schema_problems)
+    yield made
+    # Also those that no test looked into.
+    for path in made.path.glob("**/run.json"):
+        made.documented(path)

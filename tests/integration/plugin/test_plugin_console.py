@@ -23,7 +23,7 @@ def test_demo_passes_labels_itself_and_writes_a_page(repository, monkeypatch):
     result.stdout.fnmatch_lines(["script| voiceloop: *"])
     shown = repository.path / "shown"
     assert "SCRIPTED" in (shown / "report.html").read_text()
-    document = json.loads((shown / "run.json").read_text())
+    document = repository.documented(shown / "run.json")
     # On a busy machine turns are said again.
     first_tries = [[turn["warmup"] for turn in test["turns"] if not turn["repeat"]] for test in document["tests"]]
     assert first_tries == [[True, False, False]]

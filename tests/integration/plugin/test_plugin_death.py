@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 
 import pytest
 
@@ -103,7 +104,23 @@ def test_kill_9_leaves_no_service_and_a_journal_to_report_from(repository):
     assert turns_of(document) == [("unfinished", ["ok"])]
     assert len(document["services"]) == 4
     assert document["settings"]["pace"] == "asap"
+    assert repository.schema_problems(document) == []
     assert not (repository.results / "run.json").exists()
+
+
+def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
+    run = start_and_await_the_second_turn(repository)
+    run.kill()
+    run.wait()
+    repository.until(lambda: not repository.processes(), "the services' end")
+    (kept,) = repository.found("run-*/journal.jsonl")
+    command = (sys.executable, "-m", "pytest_voiceloop.cli", "report", kept)
+    assert repository.pytester.run(*command, "--format", "html", "-o", "pages/page.html").ret == 0
+    page = (repository.path / "pages" / "page.html").read_text()
+    assert page.count('src="data:audio/') == 2, "the caller and the reply"
+    told = repository.pytester.run(*command, "--format", "text")
+    assert told.ret == 0
+    told.stdout.fnmatch_lines(["=== *SCRIPTED*", "voiceloop: 1 test unfinished, 1 of 1 turn ok*"])
 
 
 def test_ctrl_c_writes_the_reports_and_leaves_nothing(repository):
@@ -126,18 +143,22 @@ def test_next(voiceloop_simulator):
     assert voiceloop_simulator.say("clip.wav", text="Hello there, you.").status == "ok"
 """
     )
-    result = repository.run()
+    result = repository.run("--voiceloop-report=html")
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*Timeout*4*", "*voiceloop log: whisper*"])
     assert turns_of(repository.document) == [("failed", ["ok"]), ("passed", ["ok"])]
+    assert (repository.results / "report.html").exists()
     assert not repository.processes()
 
 
-def test_a_timeout_that_ends_pytest_itself_leaves_no_service(repository):
+def test_a_timeout_that_ends_pytest_itself_leaves_reports_and_no_service(repository):
     repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
     repository.tests(TWO_TURNS)
-    result = repository.run("--timeout=4", "--timeout-method=thread")
+    result = repository.run("--timeout=4", "--timeout-method=thread", "--voiceloop-report=html")
     assert result.ret == 1
+    result.stdout.fnmatch_lines(["*+ Timeout +*", "*Stack of MainThread*"])
+    assert turns_of(repository.document) == [("unfinished", ["ok"])]
+    assert (repository.results / "report.html").exists()
     repository.until(lambda: not repository.processes(), "the services' end")
     lines = journal.read(repository.found("run-*/journal.jsonl")[0])
     assert [line["kind"] for line in lines].count("turn") == 1

@@ -86,7 +86,7 @@ def test_without_the_plugin_nothing_of_it_is_there(repository):
 def test_every_option_has_its_ini_twin_in_the_help(repository):
     result = repository.check("--help")
     said = result.stdout.str()
-    for name in ("report", "dir", "corpus", "ports", "pace", "trials", "warmup", "seed", "require", "slow"):
+    for name in ("report", "dir", "corpus", "ports", "pace", "trials", "warmup", "seed", "junit", "require", "slow"):
         assert f"--voiceloop-{name}" in said
         assert f"voiceloop_{name} (" in said
     assert "default: 5" in said
@@ -123,9 +123,8 @@ def test_a_page_that_lies_elsewhere_finds_the_audio(repository):
             voiceloop_simulator.say("clip.wav", text="Hello there, you.")
     """)
     repository.run("--voiceloop-report=html:pages/deep/voice.html").assert_outcomes(passed=1)
-    (turn,) = repository.records["test_turn"]["turns"]
     page = (repository.path / "pages" / "deep" / "voice.html").read_text()
-    assert f"../../voiceloop-results/{turn['audio']['reply']}" in page
+    assert page.count('src="data:audio/') == 2, "the caller and the reply"
 
 
 def test_a_fixture_asked_for_by_name_works_like_any_other(repository):

@@ -48,7 +48,8 @@ def test_marker(repository, marker, message):
     [
         ("pace", "fast", "write one of asap, realtime"),
         ("ports", "some", "write one of auto, fixed"),
-        ("report", "pdf", "write a format (html, json), or format:path"),
+        ("report", "pdf", "write a format (html, json, summary, text), or format:path"),
+        ("junit", "perhaps", "write true or false"),
         ("trials", "0", "write a whole number of at least 1"),
         ("trials", "many", "write a whole number of at least 1"),
         ("warmup", "-1", "write a whole number of at least 0"),

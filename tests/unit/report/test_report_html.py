@@ -1,18 +1,25 @@
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import soundfile
 from report_documents import HOSTILE, SCRIPTED, budget, document, hostile_turn, one_test, turn
 
+from pytest_voiceloop.measure.sound import Sound
 from pytest_voiceloop.measure.timeline import EVENTS
 from pytest_voiceloop.measure.turn import Words
+from pytest_voiceloop.report import html
 from pytest_voiceloop.report.comparison import with_baseline
 from pytest_voiceloop.report.files import write_atomically
 from pytest_voiceloop.report.render import FORMATS, render
+from pytest_voiceloop.report.waveform import Audio, files_in
 
-VOID_ELEMENTS = {"meta", "br"}
+VOID_ELEMENTS = {"meta", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -34,7 +41,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
 
     @property
@@ -50,11 +57,26 @@ def page(*tests, **more):
 
 
 def bars(shown):
-    return [attrs["title"] for attrs in shown.all("span") if "bar " in attrs.get("class", "")]
+    return [attrs["title"] for attrs in shown.all("span") if "bar " in attrs.get("class", "") and "title" in attrs]
+
+
+def voice(duration_s=2.0, rate_hz=16_000, silence_s=0.25):
+    """Noise between two silences."""
+    noise = np.random.default_rng(3).normal(0, 0.1, round((duration_s - 2 * silence_s) * rate_hz))
+    return Audio(np.pad(noise, round(silence_s * rate_hz)).astype(np.float32), rate_hz)
+
+
+def read_audio(path):
+    return voice(2.0) if "caller" in path else voice(1.5, 8_000)
+
+
+def heard(*tests, read=read_audio, **more):
+    """The page of a run whose audio is there."""
+    return html.page(document(*tests, **more), read_audio=read)
 
 
 def test_formats_are_those_that_render():
-    assert FORMATS == ("html", "json")
+    assert FORMATS == ("html", "json", "summary", "text")
     made = document(one_test(turn()))
     assert json.loads(render(made, "json")) == made
     with pytest.raises(ValueError, match="no report format 'pdf'; use one of html, json"):
@@ -69,17 +91,20 @@ def test_the_verdict_comes_first():
 
 
 def test_nothing_reaches_out_of_the_page():
-    source = render(document(one_test(turn())), "html")
+    source = heard(one_test(turn()))
     shown = Page(source)
-    assert not shown.all("script")
     assert not shown.all("link")
     assert "http:" not in source.replace("http-equiv", "")
     assert "https:" not in source
     assert "default-src 'none'" in source
-    assert [attrs["src"] for attrs in shown.all("audio")] == [
-        "audio/151-0%20caller.wav",
-        "audio/151-0%20reply.wav",
-    ]
+    assert all(attrs["src"].startswith("data:audio/wav;base64,") for attrs in shown.all("audio"))
+
+
+def test_only_the_pages_own_script_may_run():
+    source = render(document(one_test(hostile_turn())), "html")
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in source
 
 
 def test_audio_is_found_from_a_page_that_lies_elsewhere():
@@ -98,7 +123,7 @@ def test_hostile_words_are_text(tmp_path):
     service = dict.fromkeys(("name", "engine", "model"), HOSTILE)
     source = render(document(test, services=[service]), "html")
     shown = Page(source)
-    assert not shown.all("script")
+    assert shown.all("script") == [{}]
     assert not shown.all("img")
     assert not any(name.startswith("on") for _, attrs in shown.elements for name in attrs)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", source)
@@ -108,22 +133,113 @@ def test_hostile_words_are_text(tmp_path):
     write_atomically(tmp_path / "report.html", source)
 
 
+def places(source, of='class="bar'):
+    """Left and width of everything drawn, in percent of the axis."""
+    found = re.findall(rf"{of}[^>]*left:(-?[\d.]+)%;width:([\d.]+)%", source)
+    return [(float(left), float(width)) for left, width in found]
+
+
 def test_both_ledgers_are_drawn_on_one_axis():
     source = render(document(one_test(turn())), "html")
     shown = Page(source)
     assert bars(shown)[:5] == ["stt 480 ms", "llm 220 ms", "tts 450 ms", "transfer 40 ms", "retranscription 500 ms"]
-    assert bars(shown)[5:9] == ["stt 480 ms", "llm 80 ms", "tts 340 ms", "transfer 60 ms"]
-    assert bars(shown)[9].startswith("leading silence 42 ms")
-    placed = [(float(left), float(width)) for left, width in re.findall(r"left:([\d.]+)%;width:([\d.]+)%", source)]
+    assert bars(shown)[5] == "total 1690 ms"
+    assert bars(shown)[6:10] == ["stt 480 ms", "llm 80 ms", "tts 340 ms", "transfer 60 ms"]
+    assert bars(shown)[10].startswith("leading silence 42 ms")
+    placed = places(source, 'class="bar (?!silence" style="left:0;)')
     for (left, width), (following, _) in pairwise(placed[:5]):
         assert left + width == pytest.approx(following, abs=0.01)
-    assert sum(placed[4]) == pytest.approx(100, abs=0.01)
+    assert placed[5] == pytest.approx((placed[0][0], sum(placed[4]) - placed[0][0]), abs=0.01)
+    assert placed[6] == placed[0]
 
 
 def test_overlap_is_drawn_and_named():
     shown = page(one_test(turn(us={"t2_first": 300_000, "t2_last": 420_000})))
-    assert "llm -60 ms, overlaps: the service worked ahead" in bars(shown)
-    assert "llm worked ahead" in shown.text
+    note = "overlap: it was done before the stage above it had ended"
+    assert f"llm -60 ms, {note}" in bars(shown)
+    assert f"language model {note}" in shown.text
+
+
+def test_merged_stages_are_named_as_such():
+    seen = [event for event in EVENTS if not event.startswith("t2")]
+    shown = page(one_test(turn(expected=seen)))
+    assert "llm+tts language model and voice merged: this stack does not show" in shown.text
+
+
+def test_every_stage_names_its_owner():
+    text = page(one_test(turn())).text
+    for owner in (
+        "stt speech to text",
+        "llm language model",
+        "tts voice",
+        "transfer outbound",
+        "retranscription the judge",
+    ):
+        assert owner in text
+
+
+def test_a_budget_is_a_tick_where_its_stage_would_have_to_end():
+    source = render(document(one_test(turn(), budgets=[budget(metric="tts", limit_ms=300.0)])), "html")
+    (tick,) = re.findall(r'class="limit enforced" style="left:([\d.]+)%" title="budget, latency', source)
+    stt, llm, *_ = places(source)
+    per_ms = stt[1] / 480
+    assert float(tick) == pytest.approx(llm[0] + llm[1] + 300 * per_ms, abs=0.01)
+    assert "450 ms budget 300 ms over" in Page(source).text
+
+
+def test_the_callers_speech_ends_and_the_replys_begins_where_it_was_measured():
+    source = heard(one_test(turn()))
+    (caller, reply), t0 = places(source, 'class="wave'), float(re.findall(r"--t0:([\d.]+)%", source)[0])
+    stt = places(source)[0]
+    per_ms = stt[1] / 480
+    assert stt[0] == pytest.approx(t0, abs=0.01)
+    assert caller[0] + caller[1] == pytest.approx(t0 + 250 * per_ms, abs=20 * per_ms)
+    assert reply[0] == pytest.approx(t0 + (960 - 250) * per_ms, abs=20 * per_ms)
+    assert reply[1] == pytest.approx(1500 * per_ms, abs=per_ms)
+
+
+def test_a_missing_file_is_shown_as_missing():
+    source = html.page(document(one_test(turn())), read_audio=lambda path: None)
+    assert "Caller: the file audio/151-0 caller.wav was not there when this page was made" in Page(source).text
+    assert [attrs["src"] for attrs in Page(source).all("audio")] == [
+        "audio/151-0%20caller.wav",
+        "audio/151-0%20reply.wav",
+    ]
+
+
+def test_silence_has_no_place_on_the_axis():
+    nothing = Audio(np.zeros(8_000, np.float32), 8_000)
+    assert "Reply: no speech is audible in it" in Page(heard(one_test(turn()), read=lambda path: nothing)).text
+
+
+def test_what_is_embedded_stays_below_the_cap(monkeypatch):
+    turns = [turn(f"u{number}") for number in range(4)]
+    carried = [attrs["src"] for attrs in Page(heard(one_test(*turns))).all("audio")]
+    monkeypatch.setattr(html, "EMBEDDED_BYTES", len(carried[0]) + len(carried[1]) + 10)
+    sources = [attrs["src"] for attrs in Page(heard(one_test(*turns))).all("audio")]
+    assert sum(source.startswith("data:") for source in sources) == 2
+    assert "audio/151-0%20reply.wav" in sources
+
+
+def test_only_files_in_the_folder_are_read(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for place in (folder / "in.wav", tmp_path / "out.wav"):
+        soundfile.write(place, voice(0.5).samples, 16_000)
+    read = files_in(folder)
+    assert read("in.wav").ms == 500
+    assert [read(path) for path in ("../out.wav", "none.wav", "\0", "in.wav\n")] == [None] * 4
+
+
+def test_holes_and_clipping_are_marked_in_the_waveform():
+    torn = voice(2.0, 8_000)
+    torn.samples[8_000:8_480] = 0
+    torn.samples[4_000:4_200] = 1
+    source = heard(one_test(turn()), read=lambda path: torn)
+    assert 'class="mark hole"' in source
+    assert 'class="mark clipped"' in source
+    assert "clipped 0.50 to 0.5" in Page(source).text
+    assert "hole 1.00 to 1.06 s" in Page(source).text
 
 
 def test_a_reply_before_t0_keeps_within_the_axis():
@@ -137,6 +253,7 @@ def test_a_time_out_shows_what_there_is_and_what_never_came():
     shown = page(one_test(turn(missing=("t3_first", "t3_last", "t4_first", "t4_last", "t5")), outcome="failed"))
     assert "T3_FIRST never came: the link tts → outbound (the reply's first audio)." in shown.text
     assert bars(shown)[:2] == ["stt 480 ms", "llm 220 ms"]
+    assert "tts voice never came" in shown.text
     assert "T5 -" in shown.text
 
 
@@ -148,8 +265,11 @@ def test_a_turn_without_any_event_is_still_a_page():
 def test_differing_words_are_marked():
     wrong = Words("the perch canoe slid on the planks", 2, 8, 9, 41)
     source = render(document(one_test(turn(transcript=wrong))), "html")
-    assert [re.sub("<.*?>", "", part) for part in re.findall(r"<del.*?</del>", source)] == ["birch", "smooth"]
-    assert [re.sub("<.*?>", "", part) for part in re.findall(r"<ins.*?</ins>", source)] == ["perch"]
+    assert [re.sub("<.*?>", "", part) for part in re.findall(r"<del.*?</del>", source)[1:]] == [
+        "lost: birch",
+        "lost: smooth",
+    ]
+    assert [re.sub("<.*?>", "", part) for part in re.findall(r"<ins.*?</ins>", source)[1:]] == ["added: perch"]
 
 
 def test_a_scripted_stack_is_labelled_on_every_turn():
@@ -165,8 +285,10 @@ def test_a_synthetic_corpus_says_so():
 def test_many_turns_are_folded_but_for_failures_and_the_slowest():
     turns = [turn(f"u{number}", slower_ms=number) for number in range(30)]
     shown = page(one_test(*turns, turn(missing=("t5",))))
-    assert sum("open" in attrs for attrs in shown.all("details")) == 4
-    assert "4 of 31 turns are unfolded" in shown.text
+    opened = [attrs["id"] for attrs in shown.all("details") if "open" in attrs]
+    # The first two are looked at first: their transcripts are wrong.
+    assert opened == ["turn-1", "turn-2", "turn-28", "turn-29", "turn-30", "turn-31"]
+    assert "6 of 31 turns are unfolded" in shown.text
 
 
 def test_failed_tests_come_first_with_message_and_folded_logs():
@@ -194,7 +316,61 @@ def test_machine_settings_and_services_are_there():
     assert "faster-whisper" in text
 
 
-def test_a_comparison_is_shown_and_does_no_harm():
+def test_a_comparison_is_a_table_with_what_regressed_first():
+    row = {"corpus": "", "pace": "asap", "unit": "ms", "base": 400.0, "head": 400.0, "change": 0.0, "low": None}
+    row |= {"high": None, "n": 9, "door": "", "note": ""}
+    slow = row | {"metric": "tts", "verdict": "regressed", "head": 500.0, "change": 100.0, "low": 90.0, "high": 110.0}
     made = document(one_test(turn()))
-    made["comparisons"] = [with_baseline(made, made, HOSTILE)]
-    assert "Compared INCONCLUSIVE against </script><img" in Page(render(made, "html")).text
+    made["comparisons"] = [
+        with_baseline(made, made, HOSTILE)
+        | {"verdict": "regressed", "doors": ["tts"], "rows": [row | {"metric": "stt", "verdict": "same"}, slow]}
+    ]
+    text = Page(render(made, "html")).text
+    assert "regressed against </script><img" in text
+    assert "at the door of tts" in text
+    assert text.index("tts regressed 400 ms 500 ms +100 ms +90 ms to +110 ms 9") < text.index("stt same 400 ms")
+
+
+def test_what_to_look_at_first_names_stage_and_words():
+    wrong = Words("a canoe slides on planks", 1, 6, 5, 29)
+    slow = turn(
+        "slow",
+        us={name: at + 900_000 for name, at in {"t3_last": 1_150_500, "t4_last": 1_190_000, "t5": 1_690_001}.items()},
+    )
+    made = document(one_test(turn(), turn(), turn("torn", heard=wrong), slow))
+    text = Page(render(made, "html")).text
+    assert "Turn 4 (slow): total 2590 ms. It is tts (voice) that was slow: 1350 ms, its median is 450 ms turn 4" in text
+    assert "Turn 3 (torn): 1 of 6 words of the reply are wrong: lost “well” turn 3" in text
+
+
+def test_a_budget_that_was_missed_is_looked_at_first():
+    test = one_test(turn(), outcome="failed", budgets=[budget()])
+    assert "Turn 1 (canoe): total took 1690 ms, its budget is 1500 ms. Most of it is tts" in page(test).text
+
+
+def test_tests_by_stages_have_median_budget_source_and_verdict():
+    text = page(one_test(turn(), turn(slower_ms=100), budgets=[budget()])).text
+    assert "total 2 1740 ms - max 1790 ms 1500 ms over 1690 ms latency(total=" in text
+    assert "stt speech to text 2 530 ms - max 580 ms - no budget" in text
+
+
+def test_faults_and_replays_are_said():
+    fault = {"kind": "delay", "link": "llm_tts", "into": "kokoro", "ms": 300.0}
+    text = page(one_test(turn(faults=(fault,), replayed={"transcript": "as said", "reply": "as told"}))).text
+    assert "Injected on purpose: every frame into kokoro was held back by 300 ms." in text
+    assert "passed on in place of this turn's own: transcript “ as said ”, reply “ as told ”" in text
+
+
+def test_work_and_sound_stand_with_the_turn():
+    found = Sound(clipped_ms=0.0, gap_ms=61.0, bandwidth_hz=3875.0)
+    text = page(one_test(turn(work_ms={"stt": 480.0, "llm": 90.0}, sound={"heard": found}))).text
+    assert "stt 480 ms, llm 90 ms" in text
+    assert "as the caller heard it 0 61 3875 - - - -" in text
+    assert "61 ms of holes are inside speech" in text
+
+
+def test_a_page_of_500_turns_stays_small():
+    turns = [turn(f"u{number}", slower_ms=number) for number in range(500)]
+    source = heard(one_test(*turns))
+    assert len(source) < 2 * html.EMBEDDED_BYTES
+    assert source.count("<svg") == 2 * 5

@@ -1,0 +1,44 @@
+"""What unit and integration tests share: the published schema, which every document of theirs is held against."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "run.schema.json"
+
+
+def closed(schema):
+    """`schema` as one that knows no key besides those it documents, except where it says so."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    shut = {key: closed(item) for key, item in schema.items()}
+    # A key that is itself called "properties" would be a description's, and none is.
+    if schema.get("type") == "object" and "properties" in schema:
+        shut.setdefault("additionalProperties", False)
+    return shut
+
+
+@pytest.fixture(scope="session")
+def schema():
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def schema_problems(schema):
+    """A function: a document → what the schema says against it, in sentences.
+
+    With `strictly` a key that nobody documented is a problem too. Readers have to ignore those, and we have to document
+    what we write.
+    """
+    as_published = jsonschema.Draft202012Validator(schema)
+    without_others = jsonschema.Draft202012Validator(closed(schema))
+
+    def problems(document, *, strictly=True):
+        validator = without_others if strictly else as_published
+        return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(document)]
+
+    return problems

@@ -1,0 +1,43 @@
+"""Every report of one document, letter by letter. HTML has tests of its own; its letters are no promise.
+
+Renew the files after a change that was meant with ``VOICELOOP_GOLDEN=renew pytest tests/unit/report/test_golden.py``,
+and read the difference before it is committed.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from whole_document import whole
+
+from pytest_voiceloop.report.junit import properties
+from pytest_voiceloop.report.render import FORMATS, SUFFIXES, render
+
+GOLDEN = Path(__file__).parent / "golden"
+RENEWING = os.environ.get("VOICELOOP_GOLDEN") == "renew"
+
+
+def held_against(name, text):
+    path = GOLDEN / name
+    if RENEWING:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), f"{name} has changed; see the top of {Path(__file__).name}"
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "html"])
+def test_report(form):
+    held_against(f"report.{SUFFIXES[form]}", render(whole(), form))
+
+
+def test_junit_properties():
+    told = {test["nodeid"]: properties(test) for test in whole()["tests"]}
+    held_against("junit.json", json.dumps(list(told.values()), indent=1) + "\n")
+
+
+def test_a_report_is_a_function_of_the_document_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for form in FORMATS:
+        assert render(whole(), form) == render(json.loads(render(whole(), "json")), form)

@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_voiceloop.measure.comparing import Rule
     from pytest_voiceloop.stack.spec import StackSpec
 
-DRAWS = 200
+DRAWS = 100
 PAIRS = (20, 40)
 A_A_DRAWS = 1000
 NOTHING = ("nothing", "nothing again")
@@ -104,6 +105,7 @@ def planted_stack(plant: Path) -> StackSpec:
 def record(path: Path, utterances: int, only: Sequence[str]) -> None:
     """Say everything, and write each turn as a line with the name of its case."""
     cases = [case for case in CASES if not only or case.name in only]
+    started = time.strftime("%Y-%m-%dT%H:%M:%S")
     clips = sorted((load_clip(u) for u in load_corpus(default_corpus_folder())), key=lambda clip: len(clip.samples))
     with tempfile.TemporaryDirectory() as name, path.open("a" if only else "w", encoding="utf-8") as out:
         plant = Path(name) / "plant.json"
@@ -116,7 +118,7 @@ def record(path: Path, utterances: int, only: Sequence[str]) -> None:
                 for case in (*cases[at:], *cases[:at]):
                     plant.write_text(json.dumps(case.plant))
                     for turn in caller.measure([clip.utterance], trials=1, warmup=0):
-                        out.write(json.dumps({"case": case.name, **turn.as_json()}) + "\n")
+                        out.write(json.dumps({"case": case.name, "recording": started, **turn.as_json()}) + "\n")
                     out.flush()
                 print(f"{number + 1}/{utterances} {clip.utterance.id}", file=sys.stderr, flush=True)
 
@@ -130,12 +132,15 @@ def judge(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     print(f"found and laid at the right door of {PAIRS[0]} and {PAIRS[1]} pairs (turn about), and of {PAIRS[1]} by the")
     print(f"rule for kept runs; laid at a wrong one of {PAIRS[1]} pairs, where chance in the recording counts as real")
     for case in CASES[len(NOTHING) :]:
-        sides = [turn for name in NOTHING for turn in by_case[name]], by_case[case.name]
+        head = by_case[case.name]
+        recordings = {turn["recording"] for turn in head}
+        base = [turn for name in NOTHING for turn in by_case[name] if turn["recording"] in recordings]
+        sides = base, head
         whole = compare(*sides, INTERLEAVED)
         few, many = (shares(*sides, case.door, ids, pairs, INTERLEAVED) for pairs in PAIRS)
         kept = shares(*sides, case.door, ids, PAIRS[1], BASELINE)
         result["cases"][case.name] = {
-            "turns": len(by_case[case.name]),
+            "turns": len(head),
             "whole": [whole.verdict, *whole.doors],
             **dict(zip(("few", "many", "kept"), (few, many, kept), strict=True)),
         }
@@ -161,7 +166,7 @@ def shares(
     seen: Counter[str] = Counter()
     for _ in range(DRAWS):
         drawn = dice.choice(ids, pairs)
-        found = compare(draw(base, drawn, dice), draw(head, drawn, dice), rule)
+        found = compare(*draw(base, head, drawn, dice), rule)
         seen["found"] += found.verdict == "regressed"
         seen["right_door"] += door in found.doors
         seen["wrong_door"] += bool(set(found.doors) - {door})
@@ -171,27 +176,32 @@ def shares(
 def a_a(by_case: dict[str, list[dict[str, Any]]], ids: Sequence[str], dice: np.random.Generator) -> float:
     """How often turns of one stack are told apart: of two recordings it is drawn, turn by turn, which one is which."""
     alarms = 0
+    one, other = (by_case[name] for name in NOTHING)
     for _ in range(A_A_DRAWS):
-        drawn = list(dice.choice(ids, PAIRS[1]))
-        sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-        for number, one in enumerate(drawn):
-            flip = dice.integers(2)
-            for side, turns in enumerate(sides):
-                found = draw(by_case[NOTHING[flip ^ side]], [one], dice)
-                turns += [{**turn, "utterance": {**turn["utterance"], "id": f"{one}-{number}"}} for turn in found]
+        sides = draw(one, other, list(dice.choice(ids, PAIRS[1])), dice)
+        for place in np.flatnonzero(dice.integers(0, 2, len(sides[0]))):
+            sides[0][place], sides[1][place] = sides[1][place], sides[0][place]
         alarms += compare(*sides, INTERLEAVED).verdict == "regressed"
     return alarms / A_A_DRAWS
 
 
-def draw(turns: Sequence[dict[str, Any]], ids: Sequence[str], dice: np.random.Generator) -> list[dict[str, Any]]:
-    """For each of these utterances one of its turns; one that is drawn twice counts as two."""
-    found = []
+def draw(
+    base: Sequence[dict[str, Any]], head: Sequence[dict[str, Any]], ids: Sequence[str], dice: np.random.Generator
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """For each of these utterances a turn of each side, of one recording, since a machine drifts from one to the next.
+
+    An utterance that is drawn twice counts as two.
+    """
+    sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for number, one in enumerate(ids):
-        of_it = [turn for turn in turns if turn["utterance"]["id"] == one]
-        if of_it:
-            turn = of_it[dice.integers(len(of_it))]
-            found.append({**turn, "utterance": {**turn["utterance"], "id": f"{one}-{number}"}})
-    return found
+        new = [turn for turn in head if turn["utterance"]["id"] == one]
+        if not new:
+            continue
+        of_head = new[dice.integers(len(new))]
+        old = [t for t in base if (t["utterance"]["id"], t["recording"]) == (one, of_head["recording"])]
+        for side, turn in zip(sides, (old[dice.integers(len(old))], of_head), strict=True):
+            side.append({**turn, "utterance": {**turn["utterance"], "id": f"{one}-{number}"}})
+    return sides
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def findings(document: Mapping[str, Any], every: Sequence[reading.Entry]) -> lis
     found = [
         *_injected(counted),
         *_broken(document, counted),
+        *_regressed(document),
         *_slow(document, counted),
         *_wrong_words(sound, "heard", "Wrong words heard", "the reply"),
         *_wrong_words(sound, "transcript", "Misunderstood", "what was said"),
@@ -44,7 +45,6 @@ def findings(document: Mapping[str, Any], every: Sequence[reading.Entry]) -> lis
         *_damaged(sound, "clipped_ms", CLIPPED_MS, "Clipped reply", "ms are clipped"),
         *_lost_packets(counted),
         *_flagged(counted),
-        *_regressed(document),
     ]
     return found[:MOST]
 

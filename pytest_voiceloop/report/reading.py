@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pytest_voiceloop.measure.timeline import WHERE
 from pytest_voiceloop.measure.turn import LATENCY_METRICS
 from pytest_voiceloop.report.document import LEDGERS
+from pytest_voiceloop.report.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -171,7 +172,10 @@ def notable(every: Sequence[Entry], most: int) -> set[int]:
 
 
 def verdict(document: Mapping[str, Any]) -> Verdict:
-    """How the run went. It has failed where a test has; a budget that was missed and not enforced is counted only."""
+    """How the run went. It has failed where a test has, or where a comparison says that it got worse.
+
+    A budget that was missed and not enforced is counted only.
+    """
     tests = document["tests"]
     turns = [entry.turn for entry in entries(document) if not entry.turn["warmup"]]
     ok = sum(turn["status"] == "ok" for turn in turns)
@@ -180,6 +184,8 @@ def verdict(document: Mapping[str, Any]) -> Verdict:
     parts = [f"{plural(count, 'test')} {word}" for word, count in _worded(outcomes).items() if count]
     over = sum(missed.budget["verdict"] == "over" for missed in missed_budgets(document))
     unsure = len(missed_budgets(document)) - over
+    worse = [found for found in document.get("comparisons") or () if found["verdict"] in ("regressed", "refused")]
+    parts += [f"{found['verdict']} against {visible(found['with'])}" for found in worse]
     if over:
         parts.append(f"{plural(over, 'budget')} missed")
     if unsure:
@@ -193,7 +199,7 @@ def verdict(document: Mapping[str, Any]) -> Verdict:
     state: State = "passed" if turns else "nothing"
     if outcomes["unfinished"]:
         state = "unfinished"
-    if outcomes["failed"] or outcomes["error"]:
+    if outcomes["failed"] or outcomes["error"] or worse:
         state = "failed"
     return Verdict(state, ", ".join(parts))
 

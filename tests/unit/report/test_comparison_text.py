@@ -5,7 +5,9 @@ from report_documents import HOSTILE, WHISPER, document, one_test, turn
 
 from pytest_voiceloop.cli import main
 from pytest_voiceloop.measure.comparing import BASELINE, INTERLEAVED
+from pytest_voiceloop.report import reading
 from pytest_voiceloop.report.comparison import lines, with_base, with_baseline
+from pytest_voiceloop.report.findings import findings
 from pytest_voiceloop.report.text import cells
 
 
@@ -97,3 +99,10 @@ def test_the_command_speaks_json(files, capsys):
     same = files("same", run())
     main(["compare", same, same, "--json"])
     assert json.loads(capsys.readouterr().out)["verdict"] == "same"
+
+
+def test_a_run_that_got_worse_has_failed_and_says_so_first():
+    worse = run(slower_ms=300) | {"comparisons": [SLOWER]}
+    found = reading.verdict(worse)
+    assert (found.state, found.sentence) == ("failed", "regressed against main, 14 of 14 turns ok")
+    assert findings(worse, list(reading.entries(worse)))[0].kind == "Compared"

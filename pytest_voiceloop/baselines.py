@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -32,8 +31,3 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("schema_version") != 1 or "tests" not in document:
         raise BaselineError(f"{path} is no run of pytest-voiceloop (schema_version 1)")
     return document
-
-
-def turns(document: Mapping[str, Any], key: str = "turns") -> list[dict[str, Any]]:
-    """All turns of a document; with the key ``base_turns`` those of the base of an interleaved run."""
-    return [turn for test in document["tests"] for turn in test.get(key) or ()]

@@ -210,7 +210,7 @@ def comparisons(run: Run) -> list[dict[str, Any]]:
     if run.baseline is not None and run.settings.compare is not None:
         name, rule = run.settings.compare
         found.append(comparison.with_baseline(run.baseline, run.document, name, rule))
-    if baselines.turns(run.document, "base_turns"):
+    if document.turns_of(run.document, "base_turns"):
         found.append(comparison.with_base(run.document, f"base {run.settings.base or '(voiceloop_base_spec)'}"))
     return found
 

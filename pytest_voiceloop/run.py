@@ -220,10 +220,10 @@ def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[
     if settings.compare:
         run.baseline = _kept(settings, settings.compare[0], "--voiceloop-compare")
     if settings.replay:
-        from pytest_voiceloop import baselines
         from pytest_voiceloop.call.replay import scripts
+        from pytest_voiceloop.report.document import turns_of
 
-        run.scripts = scripts(baselines.turns(_kept(settings, settings.replay, "--voiceloop-replay")))
+        run.scripts = scripts(turns_of(_kept(settings, settings.replay, "--voiceloop-replay")))
         if not run.scripts:
             raise pytest.UsageError(f"--voiceloop-replay: {settings.replay} holds no whole turn that could be replayed")
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report.document import strict
+from pytest_voiceloop.report.document import strict, turns_of
 from pytest_voiceloop.report.fingerprint import differences, fingerprint, obstacles
 from pytest_voiceloop.report.text import clipped, visible, wrapped
 
@@ -18,6 +18,10 @@ _ALWAYS = ("total", "voice_to_voice", "work_ms", "transcript_wer", "loop_wer", "
 """Rows that are shown also where nothing has changed."""
 
 
+ORDER = ("regressed", "inconclusive", "better", "same")
+"""Of verdicts, as rows are shown."""
+
+
 def with_baseline(
     base: Mapping[str, Any], head: Mapping[str, Any], name: str, rule: Rule | None = None
 ) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def with_baseline(
     from pytest_voiceloop.measure.comparing import BASELINE
 
     prints = fingerprint(base), fingerprint(head)
-    return _entry(name, prints, _turns(base, "turns"), _turns(head, "turns"), rule or BASELINE)
+    return _entry(name, prints, turns_of(base, "turns"), turns_of(head, "turns"), rule or BASELINE)
 
 
 def with_base(document: Mapping[str, Any], name: str, rule: Rule | None = None) -> dict[str, Any]:
@@ -37,12 +41,8 @@ def with_base(document: Mapping[str, Any], name: str, rule: Rule | None = None) 
     from pytest_voiceloop.measure.comparing import INTERLEAVED
 
     prints = fingerprint(document, base=True), fingerprint(document)
-    turns = _turns(document, "base_turns"), _turns(document, "turns")
+    turns = turns_of(document, "base_turns"), turns_of(document, "turns")
     return _entry(name, prints, *turns, rule or INTERLEAVED)
-
-
-def _turns(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    return [turn for test in document["tests"] for turn in test.get(key) or ()]
 
 
 def _entry(
@@ -83,34 +83,32 @@ def _lines(entry: Mapping[str, Any], width: int) -> Iterator[str]:
     ):
         for sentence in sentences:
             yield from _folded(f"{title}{visible(sentence)}", width)
-    order = ("regressed", "inconclusive", "better", "same")
     places = dict.fromkeys((row["corpus"], row["pace"]) for row in entry["rows"])
     for corpus, pace in places:
         yield f"{visible(corpus) or 'single clips'}, {visible(pace)}"
         yield f"  {'':<24}{'n':>4}{'before':>9}{'after':>9}{'change':>9}  verdict"
         rows = [row for row in entry["rows"] if (row["corpus"], row["pace"]) == (corpus, pace)]
         shown = [row for row in rows if row["verdict"] != "same" or row["metric"].startswith(_ALWAYS)]
-        for row in sorted(shown, key=lambda row: order.index(row["verdict"])):
+        for row in sorted(shown, key=lambda row: ORDER.index(row["verdict"])):
             yield from _row(row, width)
         if len(shown) < len(rows):
             yield f"  and {len(rows) - len(shown)} figures that are the same"
 
 
 def _row(row: Mapping[str, Any], width: int) -> Iterator[str]:
-    figures = "".join(
-        f"{_number(row[key], row['unit'], sign=key == 'change'):>9}" for key in ("base", "head", "change")
-    )
+    figures = "".join(f"{number(row[key], row['unit'], sign=key == 'change'):>9}" for key in ("base", "head", "change"))
     door = f" ({row['door']})" if row["door"] else ""
     yield f"  {clipped(visible(row['metric']), 24):<24}{row['n']:>4}{figures}  {row['verdict']}{door}"
     if row["verdict"] == "regressed" and row["low"] is not None:
-        low, high = (_number(row[key], row["unit"], sign=True) for key in ("low", "high"))
+        low, high = (number(row[key], row["unit"], sign=True) for key in ("low", "high"))
         unit = "" if row["unit"] == "ratio" else f" {row['unit']}"
         yield from _folded(f"95 % interval {low} to {high}{unit}", width, 6)
     if row["note"]:
         yield from _folded(visible(row["note"]), width, 6)
 
 
-def _number(value: float | None, unit: str, *, sign: bool = False) -> str:
+def number(value: float | None, unit: str, *, sign: bool = False) -> str:
+    """A figure of a comparison as it is shown, without its unit."""
     if value is None:
         return "-"
     plus = "+" if sign else ""

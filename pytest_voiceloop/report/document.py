@@ -69,6 +69,11 @@ def build(
     }
 
 
+def turns_of(document: Mapping[str, Any], key: str = "turns") -> list[dict[str, Any]]:
+    """All turns of a document; with the key ``base_turns`` those of the base of an interleaved run."""
+    return [turn for test in document["tests"] for turn in test.get(key) or ()]
+
+
 def strict(value: Any) -> Any:
     """`value` as strict JSON has it: plain dicts and lists, no NaN and no infinity (they are null), paths as text."""
     if isinstance(value, float):

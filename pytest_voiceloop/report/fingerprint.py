@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from pytest_voiceloop.report.document import turns_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,7 +23,7 @@ def fingerprint(document: Mapping[str, Any], *, base: bool = False) -> dict[str,
     """
     environment, settings = document.get("environment") or {}, document.get("settings") or {}
     key = "base_turns" if base else "turns"
-    turns = [turn for test in document["tests"] for turn in test.get(key) or ()]
+    turns = turns_of(document, key)
     corpora: dict[str, dict[str, int]] = {}
     for turn in turns:
         said = turn["utterance"]

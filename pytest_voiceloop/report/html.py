@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report import figures, findings, reading, reliability, turn_view, waveform
+from pytest_voiceloop.report import comparison, figures, findings, reading, reliability, turn_view, waveform
 from pytest_voiceloop.report.text import visible
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ MOST_TESTS = 25
 """So many tests are in the table at the top; the others are folded below it."""
 EMBEDDED_BYTES = 4 * 2**20
 """Audio that is carried in the page takes at most so much of it; what does not fit lies in files beside it."""
-_ORDER = ("regressed", "inconclusive", "better", "same")
 
 
 def page(document: Mapping[str, Any], audio_folder: str = "", read_audio: waveform.ReadAudio | None = None) -> str:
@@ -144,18 +143,14 @@ def _comparison(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry of ``comparisons`` with its rows by corpus and pace, regressed ones first."""
     places = dict.fromkeys((row["corpus"], row["pace"]) for row in entry["rows"])
     of = {place: [row for row in entry["rows"] if (row["corpus"], row["pace"]) == place] for place in places}
-    rows = {place: sorted(those, key=lambda row: _ORDER.index(row["verdict"])) for place, those in of.items()}
+    rows = {place: sorted(those, key=lambda row: comparison.ORDER.index(row["verdict"])) for place, those in of.items()}
     return {"entry": entry, "rows": rows}
 
 
 def _amount(value: float | None, unit: str, *, sign: bool = False) -> str:
     """A figure of a comparison with its unit."""
-    if value is None:
-        return "-"
-    plus = "+" if sign else ""
-    if unit == "ratio":
-        return f"{value:{plus}.3f}"
-    return f"{value:{plus}.0f} {unit}" if abs(value) >= 100 or unit in ("ms", "Hz") else f"{value:{plus}.2f} {unit}"
+    shown = comparison.number(value, unit, sign=sign)
+    return shown if value is None or unit == "ratio" else f"{shown} {unit}"
 
 
 def _facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -49,8 +49,9 @@ class Format:
 
 def format_of(rate_hz: object, channels: object, width_bytes: object) -> Format | None:
     """16-bit samples as some header describes them, None where it says something else, or nothing sensible."""
-    sensible = rate_hz in _RATES_HZ and channels in range(1, 9) and width_bytes == 2
-    return Format(int(rate_hz), int(channels)) if sensible else None  # type: ignore[call-overload]
+    if not isinstance(rate_hz, int) or not isinstance(channels, int) or width_bytes != 2:
+        return None
+    return Format(rate_hz, channels) if rate_hz in _RATES_HZ and channels in range(1, 9) else None
 
 
 class Samples:

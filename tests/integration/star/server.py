@@ -1,4 +1,7 @@
-"""A scripted OpenAI-compatible server: fixed words, and a tone for speech. `python server.py HOST:PORT [--fail PATH]`."""
+"""A scripted OpenAI-compatible server: fixed words, and a tone for speech.
+
+`python server.py HOST:PORT [--fail PATH]`
+"""
 
 import json
 import sys

@@ -159,6 +159,7 @@ def voiceloop_selftest(pytestconfig: pytest.Config) -> SelfTest:
 @contextlib.contextmanager
 def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack | None = None) -> Iterator[Simulator]:
     """A caller on a live stack, whose turns are the test's. What has died since the last test is started again."""
+    from pytest_voiceloop.call import replay
     from pytest_voiceloop.call.simulator import Simulator, Version
     from pytest_voiceloop.markers import check_pace, invisible, judge_turns, parse
     from pytest_voiceloop.stack.process import StackError
@@ -171,6 +172,8 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
         check_pace(item.stash[BUDGETS], live.spec.pace)
     judged = live.spec.judge.protocol != "none"
     wrong = invisible(item.stash[BUDGETS], live.tapped, judged=judged)
+    if run.scripts and (why := replay.obstacle(live.spec)):
+        wrong = f"--voiceloop-replay: {why}"
     for version in filter(None, (live, base)):
         for process in version.running.processes:
             if process.popen.poll() is not None:

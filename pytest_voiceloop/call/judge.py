@@ -31,9 +31,10 @@ _FRAME_SAMPLES = AUDIO_IN_HZ // 2
 
 
 class Judgement(NamedTuple):
-    """What the judge wrote, and when that was complete."""
+    """What the judge wrote, when it was asked, and when that was complete."""
 
     text: str
+    asked_ns: int
     complete_ns: int
 
 
@@ -54,6 +55,7 @@ class _Caller:
 
     def hear(self, heard: NDArray[np.float32], rate_hz: int) -> Judgement:
         """As fast as whisper takes them. The transcript is complete when whisper passes BYE on."""
+        asked_ns = time.monotonic_ns()
         samples = soxr.resample(heard, rate_hz, AUDIO_IN_HZ, quality="HQ")
         for first in range(0, len(samples), _FRAME_SAMPLES):
             self._mouth.send(encode_audio_in(samples[first : first + _FRAME_SAMPLES]))
@@ -67,7 +69,8 @@ class _Caller:
                     raise StackError(
                         f"whisper did not finish the re-transcription (call {self._call_id}) within {TIMEOUT_S:g} s"
                     )
-        return Judgement(" ".join(part.text for part in parts(recorder.of(self._call_id), "stt_llm")), byes[0])
+        text = " ".join(part.text for part in parts(recorder.of(self._call_id), "stt_llm"))
+        return Judgement(text, asked_ns, byes[0])
 
 
 class _Asked:
@@ -77,7 +80,8 @@ class _Asked:
         self._server = server
 
     def hear(self, heard: NDArray[np.float32], rate_hz: int) -> Judgement:
-        return Judgement(self._server.transcribe(heard, rate_hz), time.monotonic_ns())
+        asked_ns = time.monotonic_ns()
+        return Judgement(self._server.transcribe(heard, rate_hz), asked_ns, time.monotonic_ns())
 
 
 @contextlib.contextmanager

@@ -201,7 +201,7 @@ class HttpConversation:
             yield Passed("back", "cancel")
 
     def _cut_short(self) -> Iterator[Passed]:
-        """The answering side has closed: an answer may end so. What else it owed has failed."""
+        """The answering side has closed: an answer may end so. What else it owed has failed, if anybody waits."""
         if self._answer is not None:
             self._answer.http.receive_data(b"")
             try:

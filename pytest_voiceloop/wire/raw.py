@@ -1,7 +1,7 @@
 """What nobody understands: every read is bytes, in the direction in which it passed.
 
-First byte and last byte still stamp events, and a reply is over when it has been quiet for a while. Which direction that
-is cannot be told from the bytes, so there are two of it: ``raw`` stamps what is sent, ``raw-answer`` what comes back.
+First byte and last byte still stamp events, and a reply is over when it has been quiet for a while. In which direction
+it passes cannot be told from bytes, so there are two: ``raw`` stamps what is sent, ``raw-answer`` what comes back.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.config import stack as stacks
@@ -13,12 +14,13 @@ from pytest_voiceloop.stack.checks import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from pytest_voiceloop.measure.budgets import Budget
     from pytest_voiceloop.stack.spec import Pace, StackSpec
 
 NAME = "voiceloop.toml"
+STARTER = Path(__file__).with_name("starter.toml")
+"""What ``voiceloop init`` writes."""
 _SHARED = "pyproject.toml"
 
 
@@ -97,4 +99,4 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}{place}: this is no TOML: {what}; correct it there, or just before") from None
 
 
-__all__ = ["NAME", "Config", "ConfigError", "find", "load"]
+__all__ = ["NAME", "STARTER", "Config", "ConfigError", "find", "load"]

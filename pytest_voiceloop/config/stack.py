@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pytest_voiceloop.config.table import ConfigError, Table
+from pytest_voiceloop.call.phone import GROUP as CALLERS
 from pytest_voiceloop.stack.checks import did_you_mean
 from pytest_voiceloop.stack.reference import SERVICES as REFERENCE
 from pytest_voiceloop.stack.reference import reference_stack
@@ -32,10 +32,10 @@ from pytest_voiceloop.wire.protocols import GROUP as PROTOCOLS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_voiceloop.config.table import Table
     from pytest_voiceloop.measure.timeline import Role
 
 STACK_KEYS = ("extends", "options", "slots", "services", "links", "caller", "judge")
-CALLERS = "voiceloop.callers"
 _SERVICE_KEYS = ("command", "address", "cwd", "env", "ports", "ready", "cold_start", "stop_signal", "grace")
 _ROLES: Mapping[str, Role] = {"t1": "stt_llm", "t2": "llm_tts", "t3": "tts_out"}
 _TRANSPORTS: Mapping[str, Literal["tcp", "udp"]] = {"tcp": "tcp", "udp": "udp"}
@@ -200,7 +200,7 @@ def _link(table: Table, services: Mapping[str, Service]) -> Link:
             raise table.error(f"no service is called {name!r}; {did_you_mean(name, services)}", key)
     if port not in services[target].ports:
         raise table.error(f"{target} has no port {port!r}; {did_you_mean(port, services[target].ports)}", "to")
-    protocol = _named(table, "protocol", PROTOCOLS)
+    protocol, _ = _plugin(table, "protocol", PROTOCOLS)
     tap = table.values.get("tap", True)
     if not isinstance(tap, bool) and not (isinstance(tap, int) and 0 < tap < 65_536):
         raise table.error(f"{tap!r} will not do; write true, false, or the port at which the tap has to listen", "tap")
@@ -215,23 +215,22 @@ def _port_of(table: Table, key: str) -> tuple[str, str]:
     return service, port
 
 
-def _named(table: Table, key: str, group: str, default: str | None = None) -> str:
-    """A name among the entry points of a group: packages can bring theirs."""
-    known = importlib.metadata.entry_points(group=group).names
-    return table.choice(key, {name: name for name in known}, default)
+def _plugin(table: Table, key: str, group: str) -> tuple[str, Any]:
+    """A name among the entry points of a group, and what it stands for: packages can bring theirs."""
+    entry = table.choice(key, {entry.name: entry for entry in importlib.metadata.entry_points(group=group)})
+    try:
+        return entry.name, entry.load()
+    except (ImportError, AttributeError) as error:
+        raise table.error(
+            f"{entry.name!r} cannot be loaded ({error}); install what it needs, or take another", key
+        ) from None
 
 
 def _caller(table: Table, base: StackSpec | None) -> Caller:
     if not table.values:
         return base.caller if base else Caller()
-    protocol = _named(table, "protocol", CALLERS)
-    try:
-        entry = importlib.metadata.entry_points(group=CALLERS)[protocol]
-        parameters = inspect.signature(entry.load()).parameters.values()
-    except ImportError as error:
-        raise table.error(
-            f"{protocol!r} cannot be loaded ({error}); install what it needs, or take another", "protocol"
-        ) from None
+    protocol, open_phone = _plugin(table, "protocol", CALLERS)
+    parameters = inspect.signature(open_phone).parameters.values()
     takes = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     table.only("protocol", "end_of_reply", "ports", *takes)
     for name, parameter in takes.items():
@@ -258,6 +257,3 @@ def _slots(table: Table, base: Slots) -> Slots:
         return Slots(*(table.get(key, int, getattr(base, key)) for key in ("first", "count", "step")))
     except SpecError as error:
         raise table.error(str(error)) from None
-
-
-__all__ = ["STACK_KEYS", "ConfigError", "stack"]

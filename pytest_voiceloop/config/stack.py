@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from pytest_voiceloop.measure.timeline import Role
 
 STACK_KEYS = ("extends", "options", "slots", "services", "links", "caller", "judge")
-_SERVICE_KEYS = ("command", "address", "cwd", "env", "ports", "ready", "cold_start", "stop_signal", "grace")
+LINK_KEYS = ("from", "to", "protocol", "stamps", "also", "tap")
+SERVICE_KEYS = ("command", "address", "cwd", "env", "ports", "ready", "cold_start", "stop_signal", "grace")
 _ROLES: Mapping[str, Role] = {"t1": "stt_llm", "t2": "llm_tts", "t3": "tts_out"}
 _TRANSPORTS: Mapping[str, Literal["tcp", "udp"]] = {"tcp": "tcp", "udp": "udp"}
 _ENDS: Mapping[str, Literal["end", "bye", "quiescence"]] = {"end": "end", "bye": "bye", "quiescence": "quiescence"}
@@ -94,7 +95,7 @@ def _base(root: Table, pace: Pace, seed: int) -> StackSpec | None:
 
 def _service(table: Table, name: str, base: Service | None, run: Mapping[str, str]) -> Service:
     """A service. What is not given stays as `base` has it."""
-    table.only(*_SERVICE_KEYS)
+    table.only(*SERVICE_KEYS)
     folder = table.file.path.parent
     source = table.file.where(*table.key)
     made = replace(base, source=source) if base else Service(name, (), {}, source=source)
@@ -193,7 +194,7 @@ def _ready(table: Table) -> Ready:
 
 
 def _link(table: Table, services: Mapping[str, Service]) -> Link:
-    table.only("from", "to", "protocol", "stamps", "also", "tap")
+    table.only(*LINK_KEYS)
     source, (target, port) = table.get("from", str), _port_of(table, "to")
     for key, name in (("from", source), ("to", target)):
         if name not in services:

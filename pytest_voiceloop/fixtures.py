@@ -98,7 +98,8 @@ def voiceloop_simulator(
         # Asked for by request.getfixturevalue, which nobody could see at collection.
         item.stash[MEASURED], item.stash[BUDGETS] = Measured(), parse(item)
         check_pace(item.stash[BUDGETS], voiceloop_stack.spec.pace)
-    wrong = invisible(item.stash[BUDGETS], voiceloop_stack.tapped)
+    judged = voiceloop_stack.spec.judge.protocol != "none"
+    wrong = invisible(item.stash[BUDGETS], voiceloop_stack.tapped, judged=judged)
     for live in filter(None, (voiceloop_stack, voiceloop_base_stack)):
         for process in live.running.processes:
             if process.popen.poll() is not None:
@@ -203,6 +204,7 @@ def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Itera
     from pytest_voiceloop.stack.ports import PortError
     from pytest_voiceloop.stack.process import MissingPrerequisiteError, StackError
     from pytest_voiceloop.stack.spec import SpecError
+    from pytest_voiceloop.wire.protocols import ProtocolError
 
     if spec.scripted:
         _refuse_scripted(run)
@@ -221,7 +223,7 @@ def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Itera
                     ),
                 )
             )
-        except (StackError, PortError, SpecError, OSError) as error:
+        except (StackError, PortError, SpecError, ProtocolError, OSError) as error:
             broken = error
         # Outside of the except clause, so that the message stands without a trace of how it came about.
         if isinstance(broken, MissingPrerequisiteError) and not run.settings.require:

@@ -13,8 +13,8 @@ import numpy as np
 from pytest_voiceloop.call.corpus import Utterance, as_utterance, load_clip
 from pytest_voiceloop.call.ear import open_ear
 from pytest_voiceloop.call.judge import wait_for_hello
-from pytest_voiceloop.call.mouth import open_mouth, send_datagram
-from pytest_voiceloop.call.pacing import Pacing, encode_clip, pacing_in_background
+from pytest_voiceloop.call.mouth import encode_clip, open_mouth, send_datagram
+from pytest_voiceloop.call.pacing import FRAME_SAMPLES, Pacing, pacing_in_background
 from pytest_voiceloop.measure.playout import playout
 from pytest_voiceloop.measure.quality import word_errors
 from pytest_voiceloop.measure.timeline import Part, Role, parts
@@ -99,10 +99,10 @@ class WhisperAlone:
         loaded = load_clip(as_utterance(clip, text))
         with self._live.slot() as call_id, open_mouth(self._live, call_id) as mouth:
             wait_for_hello(self._live, call_id, ("stt_llm",))
-            frames = encode_clip(loaded.samples)
+            frames, silence = encode_clip(loaded.samples), encode_clip(np.zeros(FRAME_SAMPLES, np.float32))[0]
             pacing = Pacing(time.monotonic_ns(), [])
             t0_ns = pacing.sample_ns(loaded.speech_end)
-            with pacing_in_background(frames, mouth.send, pacing):
+            with pacing_in_background(frames, silence, mouth.send, pacing):
                 found = _await_part(self._live, call_id, "stt_llm", "a final transcript", after_ns=t0_ns)
         heard = " ".join(part.text for part in found)
         count = word_errors(loaded.utterance.text, heard)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LATENCY_SHAPE = 'latency(total="2s", stt="500ms", voice_to_voice=…, percentile=95)'
 QUALITY_SHAPE = "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02)"
 NEED_A_JUDGE = ("total", "retranscription", "loop_wer")
+MOST_ERRORS = 3
+"""A service that answers every try with the same error need not be quoted each time."""
 REALTIME_REFUSES = ("total", "transfer")
 """At real-time pace these contain the reply's whole duration, which is no latency."""
 
@@ -147,6 +149,7 @@ def describe_failures(turns: Sequence[Turn]) -> list[str]:
             "; ".join(f"{event.upper()} never came on {WHERE[event]}" for event in turn.missing)
             or "the reply did not end in time"
         )
+        + "".join(f"\n  {error}" for error in turn.errors[:MOST_ERRORS])
         for number, turn in enumerate(turns, start=1)
         if not turn.warmup and turn.status in ("timeout", "failed")
     ]

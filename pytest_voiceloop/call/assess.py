@@ -59,7 +59,7 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         capture.crossings,
         t4_first=None if onset is None else moment_of_sample(heard, onset),
         t4_last=capture.reply_arrivals[-1].arrival_ns if capture.reply_arrivals else None,
-        t5=capture.judgement.complete_ns if capture.judgement else None,
+        t5=_judged_ns(capture),
     )
     events_us = relative_us(events_ns, capture.t0_ns)
     expected = expected_events(live.tapped, judged=judged)
@@ -93,6 +93,7 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         complete=ledger(COMPLETE, events_us, expected),
         first_audio=ledger(FIRST_AUDIO, events_us, expected),
         missing=missing,
+        errors=tuple(f"{c.role}: {c.text}" for c in capture.crossings if c.kind in ("failed", "garbled")),
         work_ms=work_ms(capture.crossings, events_ns, capture.t0_ns),
         sound=_sounds(capture, heard, live),
         leading_silence_ms=None if onset is None else round(onset * 1000 / heard.rate_hz, 3),
@@ -108,6 +109,14 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
             if link.delay_ms
         ),
     )
+
+
+def _judged_ns(capture: Capture) -> int | None:
+    """T5. Where no END is spoken the judge is asked when it has been quiet for a while, which is nobody's time."""
+    judgement = capture.judgement
+    if judgement is None or capture.ended_by != "quiescence":
+        return judgement.complete_ns if judgement else None
+    return capture.reply_arrivals[-1].arrival_ns + judgement.complete_ns - judgement.asked_ns
 
 
 def _status(capture: Capture, missing: tuple[Event, ...], void_because: tuple[str, ...]) -> Status:

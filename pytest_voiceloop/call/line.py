@@ -133,6 +133,8 @@ class Line:
                     return "bye"
                 if ends_by == "quiescence" and self._quiet(now_ns, t0_ns):
                     return "quiescence"
+                if self._phone.over_ns is not None:
+                    raise StackError("the stack hung up before its reply was complete")
                 if now_ns > give_up_ns:
                     return "timeout"
                 changed.wait(0.1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pytest_voiceloop.stack.spec import SpecError
 
@@ -48,8 +48,8 @@ class Phone(Protocol):
 class OpenPhone(Protocol):
     """Starts a call. The context ends it."""
 
-    def __call__(self, live: LiveStack, call_id: str) -> AbstractContextManager[Phone]:
-        """Connect, and yield when both sides can speak. Raises StackError."""
+    def __call__(self, live: LiveStack, call_id: str, **options: Any) -> AbstractContextManager[Phone]:
+        """Connect, and yield when both sides can speak. Its options are keywords of its own. Raises StackError."""
 
 
 def open_phone(live: LiveStack, call_id: str) -> AbstractContextManager[Phone]:
@@ -60,4 +60,4 @@ def open_phone(live: LiveStack, call_id: str) -> AbstractContextManager[Phone]:
         close = difflib.get_close_matches(name, found.names, 1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise SpecError(f"no caller's side is called {name!r}{hint} There are {', '.join(sorted(found.names))}")
-    return cast("OpenPhone", found[name].load())(live, call_id)
+    return cast("OpenPhone", found[name].load())(live, call_id, **live.spec.caller.options)

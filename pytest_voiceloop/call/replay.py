@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pytest_voiceloop.measure.timeline import Role
+    from pytest_voiceloop.stack.spec import StackSpec
     from pytest_voiceloop.wire.protocols import Passed
 
+PROTOCOL = "voiceloop-text"
+"""The protocol whose texts can be put in the place of others."""
 Key = tuple[str, int]
 """Utterance id, and the turn's index in its call."""
 
@@ -43,6 +46,17 @@ def scripts(turns: Iterable[Mapping[str, Any]]) -> dict[Key, Script]:
         if turn["status"] == "ok" and not turn["warmup"] and transcript and clauses:
             found.setdefault((turn["utterance"]["id"], turn["index"]), Script(transcript, clauses))
     return found
+
+
+def obstacle(spec: StackSpec) -> str:
+    """Why nothing can be replayed on this stack; empty if it can."""
+    links = {link.role: link for link in spec.links if link.tap}
+    for role in ("stt_llm", "llm_tts"):
+        if role not in links:
+            return f"no tapped link carries {role}"
+        if links[role].protocol != PROTOCOL:
+            return f"the link {role} speaks {links[role].protocol}, and only {PROTOCOL} can be said again"
+    return ""
 
 
 @dataclass(slots=True)

@@ -216,6 +216,7 @@ class _Relay:
                 send(b"", time.monotonic_ns())
         except OSError:
             # One side is gone; the other has to see that, and the turn that misses a frame reports it.
+            self._stamp(self._understand("forward", b""), time.monotonic_ns())
             self.over.set()
             for connection in (self.source, self.target):
                 if connection is not None:
@@ -310,6 +311,7 @@ class _Relay:
             gone = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except (OSError, ValueError):
             # ValueError: closed in the meantime by the other thread, so there is no descriptor to poll.
+            self._stamp(self._understand("back", b""), time.monotonic_ns())
             gone = True
         if gone:
             _reset(self.source)

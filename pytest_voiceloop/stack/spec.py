@@ -254,6 +254,15 @@ class StackSpec:
                 return service
         raise SpecError(f"no service is called {name!r}; there are {', '.join(s.name for s in self.services)}")
 
+    def with_service(self, service: Service) -> StackSpec:
+        """This stack with a service of its own in the place of the one of that name; its links stay. Raises SpecError.
+
+        Without ports it has those of the one that it replaces.
+        """
+        before = self.service(service.name)
+        new = service if service.ports else replace(service, ports=before.ports)
+        return replace(self, services=tuple(new if one is before else one for one in self.services))
+
     def only(self, name: str) -> StackSpec:
         """One service of it, with the harness in its neighbours' places. Raises SpecError."""
         kept = self.service(name)

@@ -15,7 +15,7 @@ from typing import Literal, Protocol, cast
 GROUP = "voiceloop.protocols"
 Direction = Literal["forward", "back"]
 """Forward is what the one that connects sends, back what it is answered."""
-Kind = Literal["hello", "text", "delta", "audio", "bytes", "end", "cancel", "bye", "garbled"]
+Kind = Literal["hello", "text", "delta", "audio", "bytes", "end", "cancel", "bye", "failed", "garbled"]
 
 
 class ProtocolError(ValueError):
@@ -37,6 +37,7 @@ class Passed:
     end       nothing: the transcript or reply is complete
     cancel    nothing: what came since the last end is taken back
     bye       nothing: the call is over
+    failed    UTF-8: why what was asked got no whole answer, as its service or connection says it
     garbled   UTF-8: why the bytes are none of this protocol. Nothing is fed to it after that
     ========  =====================================================================================
     """
@@ -53,8 +54,9 @@ class Conversation(Protocol):
     def feed(self, direction: Direction, data: bytes) -> list[Passed]:
         """Take what has arrived in one direction and return what that completes, in order.
 
-        How the bytes were cut into reads makes no difference. No data is that direction's end of stream. It does not
-        raise, keeps no more than has arrived, and says ``garbled`` for what it cannot read.
+        How the bytes were cut into reads makes no difference, but that a stream of audio or bytes is said in the pieces
+        in which it was read. No data is that direction's end of stream, and what it shows may concern the other one. It
+        does not raise, keeps no more than has arrived, and says ``garbled`` for what it cannot read.
         """
 
 

@@ -218,7 +218,9 @@ def chance_elsewhere(
     dice = np.random.default_rng(0)
     alarms = 0
     for _ in range(DRAWS):
-        sides = copy.deepcopy(draw(base, head, dice.choice(ids, PAIRS[1]), dice))
+        # One by one: a turn that was drawn twice has to become two.
+        drawn = draw(base, head, dice.choice(ids, PAIRS[1]), dice)
+        sides = [copy.deepcopy(turn) for turn in drawn[0]], [copy.deepcopy(turn) for turn in drawn[1]]
         for one, other in zip(*sides, strict=True):
             for elsewhere in TIMES:
                 if elsewhere != door and dice.integers(2):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["same", "better", "regressed", "inconclusive"]
 
-CHANCE = 0.002
+CHANCE = 0.004
 """A change that comes by chance more often than this is no regression: there are many rows, and one alarm is one too
 many. Floors alone do not keep them quiet, and this alone would report what does not matter."""
 LEAST_N = 8

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     doctor.add_argument("--json", action="store_true")
 
-    selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; half a minute")
+    selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; 45 seconds")
     selftest.add_argument("--json", action="store_true")
     selftest.add_argument("--busy", action="store_true", help="keep every core busy meanwhile, to see what that does")
 

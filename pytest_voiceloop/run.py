@@ -231,10 +231,11 @@ def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[
 
 def _kept(settings: Settings, name: str, option: str) -> dict[str, Any]:
     from pytest_voiceloop import baselines
+    from pytest_voiceloop.report.saved import SavedError
 
     try:
-        return baselines.load(baselines.path_of(settings.dir, name))
-    except baselines.BaselineError as error:
+        return baselines.kept(settings.dir, name)
+    except SavedError as error:
         raise pytest.UsageError(f"{option}: {error}") from None
 
 

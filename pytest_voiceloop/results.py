@@ -13,8 +13,8 @@ from pytest_voiceloop import baselines, markers
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, Turn, latency_ms
 from pytest_voiceloop.report import comparison, document, files, journal, junit, reading, render, terminal
 from pytest_voiceloop.report.step_summary import step_summary
-from pytest_voiceloop.report.text import visible
 from pytest_voiceloop.run import BUDGETS, MEASURED, RECORD, RUN, Run
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_voiceloop.report import reading
-from pytest_voiceloop.report.text import clipped, visible
 from pytest_voiceloop.report.turn_view import differences, owner_of
+from pytest_voiceloop.text import clipped, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.report import comparison, figures, findings, reading, reliability, turn_view, waveform
-from pytest_voiceloop.report.text import visible
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.report import comparison, reading, reliability
 from pytest_voiceloop.report.reading import milliseconds, ratio
-from pytest_voiceloop.report.text import cells, clipped, visible, wrapped
+from pytest_voiceloop.text import cells, clipped, visible, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

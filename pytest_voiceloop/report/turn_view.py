@@ -9,7 +9,7 @@ from pytest_voiceloop.measure.timeline import EVENTS
 from pytest_voiceloop.report import reading, waveform
 from pytest_voiceloop.report.axis import Axis, Zoom
 from pytest_voiceloop.report.document import LEDGERS
-from pytest_voiceloop.report.text import visible
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

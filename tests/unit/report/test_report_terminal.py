@@ -5,7 +5,7 @@ from report_documents import SCRIPTED, budget, document, hostile_turn, one_test,
 
 from pytest_voiceloop.measure.timeline import EVENTS
 from pytest_voiceloop.report.terminal import MOST_IN_FULL, summary_lines, turn_line
-from pytest_voiceloop.report.text import cells
+from pytest_voiceloop.text import cells
 
 SILENT = ("t3_first", "t3_last", "t4_first", "t4_last", "t5")
 

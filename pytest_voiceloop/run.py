@@ -83,6 +83,10 @@ class Run:
             self.folder.mkdir()
             (self.settings.dir / ".gitignore").write_text("*\n")
             _prune(self.settings.dir)
+            # Where this run is killed, nobody shall take an earlier one's reports for its own.
+            for path, _ in self.reports:
+                with contextlib.suppress(OSError):
+                    path.unlink()
             append(self.journal, "run", self.facts())
         return self.folder
 
@@ -98,6 +102,15 @@ class Run:
             "environment": environment(),
             "settings": self.settings_json(),
         }
+
+    @property
+    def reports(self) -> list[tuple[Path, str]]:
+        """Where each report of this run goes, and its format; run.json first."""
+        from pytest_voiceloop.report.render import SUFFIXES
+
+        folder = self.settings.dir
+        asked = [(one.path or folder / f"report.{SUFFIXES[one.format]}", one.format) for one in self.settings.reports]
+        return [(folder / "run.json", "json"), *asked]
 
     @property
     def journal(self) -> Path:
@@ -217,7 +230,7 @@ def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     run = Run(settings, run_id or f"run-{stamp}-{os.getpid()}", worker, say, started_at)
-    if settings.compare:
+    if settings.compare and not worker:
         run.baseline = _kept(settings, settings.compare[0], "--voiceloop-compare")
     if settings.replay:
         from pytest_voiceloop.call.replay import scripts

@@ -159,6 +159,12 @@ def test_a_file_that_is_not_there_a_folder_and_one_that_cannot_be_written(result
     assert f"{results / 'run.json' / 'x'} cannot be written" in told
 
 
+def test_the_journal_of_a_run_that_was_killed_is_named(results, capsysbinary):
+    (results / "run.json").unlink()
+    told = refused(capsysbinary, results / "run.json", "--format", "text")
+    assert f"has not come to its end; name its journal, {results / 'run-1' / 'journal.jsonl'}" in told
+
+
 def test_what_was_there_stays_where_the_report_cannot_be_made(results):
     page = results / "page.txt"
     page.write_text("before")

@@ -1,12 +1,15 @@
 """The page in a browser: it renders, plays, reads without its script, reaches nothing and fits."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
+import axe_playwright_python
 import numpy as np
 import pytest
 import soundfile
+from playwright.sync_api import sync_playwright
 
 from pytest_voiceloop.measure.turn import Words
 from pytest_voiceloop.report import html
@@ -17,15 +20,16 @@ from report_documents import budget, document, hostile_turn, one_test, turn
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = [(360, 740), (800, 900), (1440, 900)]
+REQUIRED = bool(os.environ.get("VOICELOOP_REQUIRE_BROWSER"))
+"""Whether these tests fail where there is no browser, instead of being skipped."""
 DEADLINE_MS = 20_000
 
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install --group dev")
     if CHROMIUM is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as started:
+        (pytest.fail if REQUIRED else pytest.skip)("no Chromium: make browser")
+    with sync_playwright() as started:
         flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
         found = started.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield found
@@ -182,9 +186,8 @@ def test_hostile_words_do_nothing(visit, address):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(visit, address, scheme):
-    bundled = pytest.importorskip("axe_playwright_python", reason="no axe-core: pip install --group dev")
     page = visit(address, color_scheme=scheme)
-    (source,) = Path(bundled.__file__).parent.rglob("axe.min.js")
+    (source,) = Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")
     page.evaluate(source.read_text(encoding="utf-8"))
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     found = page.evaluate("axe.run()")["violations"]

@@ -161,8 +161,9 @@ def _wrong_words(sound: Sequence[reading.Entry], key: str, kind: str, reference:
             for fate in ("lost", "added")
             if any(run.fate == fate for run in runs)
         ]
+        which = f": {', '.join(parts)}" if parts else ""
         counts = f"{words['errors']} of {words['words']} words of {reference} are wrong"
-        yield Finding(kind, f"{_subject(entry)}: {counts}: {', '.join(parts)}", entry.number)
+        yield Finding(kind, f"{_subject(entry)}: {counts}{which}", entry.number)
 
 
 def _damaged(sound: Sequence[reading.Entry], figure: str, least: float, kind: str, what: str) -> Iterator[Finding]:

@@ -7,12 +7,12 @@ import threading
 import time
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_voiceloop.call.line import Capture
@@ -28,6 +28,13 @@ KEPT_RUNS = 5
 """Audio and logs of so many runs are kept; voices are personal data, and disks are finite."""
 
 
+class Say(Protocol):
+    """Shows a line as progress, with pytest's markup (``red=True``) where that is shown."""
+
+    def __call__(self, text: str, **markup: bool) -> None:
+        """Show `text`."""
+
+
 @dataclass(slots=True)
 class Measured:
     """What a test has measured so far."""
@@ -38,6 +45,12 @@ class Measured:
     verdicts: list[tuple[Budget, Verdict]] = field(default_factory=list)
     services: list[dict[str, Any]] = field(default_factory=list)
     log_tails: Callable[[], list[tuple[str, str]]] = list
+    planned: int = 0
+    """Turns that are known to be said, each counted once however often it is void."""
+
+    def plan(self, turns: int) -> None:
+        """Count further turns, after those that were said and those that others are still saying."""
+        self.planned = max(self.planned, said(self.turns)) + turns
 
 
 @dataclass(slots=True)
@@ -47,7 +60,7 @@ class Run:
     settings: Settings
     id: str
     worker: str
-    say: Callable[[str], None]
+    say: Say
     started_at: str
     baseline: Mapping[str, Any] | None = None
     """The document that this run is to be compared with."""
@@ -158,7 +171,7 @@ class Run:
         from dataclasses import replace
 
         from pytest_voiceloop.report.journal import append
-        from pytest_voiceloop.report.terminal import turn_line
+        from pytest_voiceloop.report.terminal import turn_line, turn_markup
 
         measured = item.stash[MEASURED]
         if self.contended:
@@ -174,7 +187,10 @@ class Run:
                 measured.log_tails = live.running.log_tails
             record = turn.as_json()
             append(self.journal, "turn", {"nodeid": item.nodeid, "base": base, **record})
-            self.say(turn_line(record, scripted=live.spec.scripted) + ("  (base)" if base else ""))
+            number = said(turns)
+            place = (number, measured.planned) if number <= measured.planned else item.stash.get(PLACE, None)
+            line = turn_line(record, scripted=live.spec.scripted, base=base, place=place)
+            self.say(line, **turn_markup(record))
         return turn
 
     def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> dict[str, str]:
@@ -202,6 +218,13 @@ class Run:
 RUN = pytest.StashKey[Run]()
 MEASURED = pytest.StashKey[Measured]()
 BUDGETS: pytest.StashKey[Sequence[Budget]] = pytest.StashKey()
+PLACE = pytest.StashKey[tuple[int, int]]()
+"""Which test it is of those that say the corpus, one utterance each, and how many these are."""
+
+
+def said(turns: Iterable[Turn]) -> int:
+    """How many turns, each counted once however often it was void."""
+    return sum(not turn.repeat for turn in turns)
 
 
 def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]]:
@@ -219,7 +242,7 @@ def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]
     ]
 
 
-def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[str], None]) -> Run:
+def new_run(settings: Settings, worker: str, run_id: str | None, say: Say) -> Run:
     """A run that begins now. Workers take the controller's id.
 
     Raises pytest.UsageError for a baseline that cannot be used: it would be a pity to learn that after measuring.

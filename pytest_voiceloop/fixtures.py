@@ -123,6 +123,7 @@ def voiceloop_simulator(
         script=lambda utterance, index: run.scripts.get((utterance, index)),
         base=Version(base, lambda *kept: run.keep(item, base, *kept, base=True)) if base else None,
         undecided=lambda: run.settings.inconclusive == "extend" and undecided(),
+        planned=item.stash[MEASURED].plan,
     )
     try:
         yield simulator

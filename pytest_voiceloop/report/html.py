@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_OPEN = 12
 """So many turns are unfolded; of more than that, those that went wrong and the slowest."""
 MOST_TESTS = 25
-"""So many tests are in the table at the top; the others are folded below it."""
+"""So many tests, and missed budgets, are in the tables at the top; the others are folded below."""
 EMBEDDED_BYTES = 4 * 2**20
 """Audio that is carried in the page takes at most so much of it; what does not fit lies in files beside it."""
 

@@ -17,9 +17,10 @@ from pytest_voiceloop.report.waveform import files_in
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "report"))
 from report_documents import budget, document, hostile_turn, one_test, turn
+from whole_document import COMPARISON
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SIZES = [(360, 740), (800, 900), (1440, 900)]
+SIZES = [(360, 740), (768, 900), (1000, 900), (1440, 900)]
 REQUIRED = bool(os.environ.get("VOICELOOP_REQUIRE_BROWSER"))
 """Whether these tests fail where there is no browser, instead of being skipped."""
 DEADLINE_MS = 20_000
@@ -128,6 +129,34 @@ def test_nothing_overflows(visit, address, size, scheme):
         && one.getBoundingClientRect().right > innerWidth + 1).map((one) => one.outerHTML.slice(0, 90))"""
     )
     assert beyond == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1000, 1440])
+def test_the_tables_that_are_read_first_are_seen_whole(visit, folder, width):
+    row = COMPARISON["rows"][0] | {
+        "metric": "first_audio_transfer",
+        "note": "more turns would tell it: " + "words " * 20,
+    }
+    place = folder / "compared.html"
+    compared = failing() | {"comparisons": [COMPARISON | {"rows": [row]}]}
+    place.write_text(html.page(compared), encoding="utf-8", errors="backslashreplace")
+    page = visit(place.as_uri(), viewport={"width": width, "height": 900})
+    first = ["Budgets", "Tests and the medians of their stages", *(["Before and after"] if width >= 1000 else [])]
+    for label in first:
+        table = page.locator(f".scroll[aria-label^='{label}']")
+        assert table.evaluate("one => one.scrollWidth <= one.clientWidth"), label
+
+
+def test_on_paper_nothing_is_cut_off(visit, address):
+    a4_px = 718
+    page = visit(address, viewport={"width": a4_px, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= a4_px
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    )
+    assert cut == 0
+    assert page.pdf(format="A4").startswith(b"%PDF")
 
 
 def test_the_call_plays_and_the_cursor_moves(visit, address):

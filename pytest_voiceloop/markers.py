@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LATENCY_SHAPE = 'latency(total="2s", stt="500ms", voice_to_voice=…, percentile=95)'
 QUALITY_SHAPE = "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02)"
+NEED_A_JUDGE = ("total", "retranscription", "loop_wer")
+MOST_ERRORS = 3
+"""A service that answers every try with the same error need not be quoted each time."""
 REALTIME_REFUSES = ("total", "transfer")
 """At real-time pace these contain the reply's whole duration, which is no latency."""
 
@@ -83,10 +86,15 @@ def check_pace(budgets: Sequence[Budget], pace: str) -> None:
             )
 
 
-def invisible(budgets: Sequence[Budget], tapped: Sequence[Role]) -> str:
+def invisible(budgets: Sequence[Budget], tapped: Sequence[Role], *, judged: bool = True) -> str:
     """Why a stack with these tapped links cannot show what a budget limits; empty if it shows everything."""
-    seen = expected_events(tapped, judged=True)
+    seen = expected_events(tapped, judged=judged)
     for budget in budgets:
+        if not judged and budget.metric in NEED_A_JUDGE:
+            return (
+                f"{budget.source}: {budget.metric} cannot be seen in this stack, since nobody transcribes what was "
+                "heard; give the stack a judge, or set a budget on voice_to_voice or transcript_wer instead"
+            )
         ledger_name, stage = LATENCY_METRICS.get(budget.metric, ("", None))
         if stage is None:
             continue
@@ -141,6 +149,7 @@ def describe_failures(turns: Sequence[Turn]) -> list[str]:
             "; ".join(f"{event.upper()} never came on {WHERE[event]}" for event in turn.missing)
             or "the reply did not end in time"
         )
+        + "".join(f"\n  {error}" for error in turn.errors[:MOST_ERRORS])
         for number, turn in enumerate(turns, start=1)
         if not turn.warmup and turn.status in ("timeout", "failed")
     ]

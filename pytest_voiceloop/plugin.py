@@ -182,7 +182,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _is_ours(item: pytest.Item) -> bool:
     # "pipeline" and "latency" are common words: a marker alone does not make a test ours.
-    return any(name.startswith("voiceloop_") for name in getattr(item, "fixturenames", ()))
+    info = getattr(item, "_fixtureinfo", None)
+    # Fixtures made by our factories have names of their users' choice.
+    made = (d[-1].func.__module__ for d in info.name2fixturedefs.values()) if info else ()
+    return any(name.startswith("voiceloop_") for name in getattr(item, "fixturenames", ())) or (
+        "pytest_voiceloop.factories" in made
+    )
 
 
 def _pace(item: pytest.Item) -> str:

@@ -198,15 +198,15 @@ class Run:
 
         from pytest_voiceloop.call.corpus import RATE_HZ
         from pytest_voiceloop.measure.playout import playout
-        from pytest_voiceloop.wire import rtp
 
         folder = self.prepare_folder() / "audio"
         folder.mkdir(exist_ok=True)
         stem = f"{_slug(item.nodeid)}-{which}"
         places = {}
+        heard = playout(capture.arrivals)
         for name, samples, rate_hz in (
             ("caller", capture.clip.samples, RATE_HZ),
-            ("reply", playout(capture.arrivals).samples, rtp.RATE_HZ),
+            ("reply", heard.samples, heard.rate_hz),
         ):
             if len(samples):
                 path = folder / f"{stem}-{name}.wav"

@@ -57,7 +57,7 @@ class Simulator:
     ) -> None:
         self._head = Version(live, on_turn)
         self._base = base
-        self._judged = judged
+        self._judged = judged and live.spec.judge.protocol != "none"
         self._trials = trials
         self._warmup = warmup
         self._script = script

@@ -13,12 +13,13 @@ import re
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from pytest_voiceloop.wire.frames import Layout
+    from pytest_voiceloop.measure.timeline import Role
+    from pytest_voiceloop.wire.protocols import Direction
 
 HOST = "127.0.0.1"
 Pace = Literal["asap", "realtime"]
@@ -34,16 +35,42 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port that a service binds. `seed` is its number (or base) in the fixed plan."""
+    """A port that a service binds. `seed` is its number (or base) in the fixed plan, None where it has none.
 
-    protocol: Literal["tcp", "udp"]
-    seed: int
+    `host` is where a service listens that runs already, at `seed`: it is reached there and nothing is allocated.
+    """
+
+    protocol: Literal["tcp", "udp"] = "tcp"
+    seed: int | None = None
     per_call: bool = False
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How a service shows that it can be called. Placeholders in `value` and `send` are filled.
+
+    ====  =========================================================================================
+    by    `value`
+    ====  =========================================================================================
+    line  nothing: it prints one line of JSON with the key "ready"
+    log   a regular expression that a line of its log matches
+    http  a URL that answers a GET with a status below 400
+    tcp   an address that takes a connection, is sent `send`, and answers with `expect` in it
+    call  a function that returns True: itself, or ``module:function``. It gets the service's
+          addresses by port name, ``{"http": "127.0.0.1:20001"}``
+    ====  =========================================================================================
+    """
+
+    by: Literal["line", "log", "http", "tcp", "call"] = "line"
+    value: str | Callable[[Mapping[str, str]], bool] = ""
+    send: str = ""
+    expect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One subprocess of the stack."""
+    """One subprocess of the stack; without a command one that runs already, at the hosts of its ports."""
 
     name: str
     command: tuple[str, ...]
@@ -52,27 +79,64 @@ class Service:
     cwd: Path | None = None
     cold_start_s: float = 120.0
     grace_s: float = 2.0
-
-
-LinkRole = Literal["stt_llm", "llm_tts", "tts_out"]
+    ready: Ready = Ready()
+    stop_signal: str = "SIGTERM"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A TCP connection per call over which `source` feeds `target` on one of its ports.
+    """A TCP connection over which `source` feeds `target` on one of its ports, or asks it and is answered.
 
-    `role` says which events its frames stamp: T1, T2 or T3. `control` says that END and CANCEL are spoken on it.
-    `delay_ms` makes the tap hold every frame back after it was stamped, which slows `target` down.
+    What passes in the direction that its protocol stamps is `role`'s: ``stt_llm`` the transcript (T1), ``llm_tts`` the
+    reply's text (T2), ``tts_out`` the reply's audio (T3). `other` is the role of what passes the other way, where that
+    is seen on no link of its own: a language model's request holds the transcript. `delay_ms` makes the tap hold
+    whatever goes to `target` back after it was stamped, which slows `target` down. `tap` may be the port at which the
+    tap has to listen, for a source that cannot be told another.
     """
 
-    role: LinkRole
+    role: Role
     source: str
     target: str
     port: str
-    layout: Layout
-    tap: bool = True
-    control: bool = True
+    protocol: str = "voiceloop-text"
+    tap: bool | int = True
+    other: Role | None = None
     delay_ms: float = 0.0
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Whatever it shows, if it is tapped."""
+        return (self.role,) if self.other is None else (self.role, self.other)
+
+    def stamps(self, direction: Direction, of_protocol: Direction) -> Role | None:
+        """The role of what passes in one direction; `of_protocol` is the one that the protocol stamps."""
+        return self.role if direction == of_protocol else self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The caller's side of the stack.
+
+    `protocol` is the name of an entry point of the group ``voiceloop.callers``, `options` are what it takes. A reply is
+    over when END comes for it, when BYE closes the call, or when nothing has come for a while (quiescence).
+    """
+
+    protocol: str = "voiceloop"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    end_of_reply: Literal["end", "bye", "quiescence"] = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Who re-transcribes what was heard. ``voiceloop`` is a call of its own to the service that hears the caller.
+
+    ``openai`` and ``wyoming`` ask `service` at `port` in that protocol; `model` is what openai is asked for.
+    """
+
+    protocol: Literal["voiceloop", "openai", "wyoming", "none"] = "voiceloop"
+    service: str = ""
+    port: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +180,8 @@ class StackSpec:
     pace: Pace = "asap"
     slots: Slots = Slots()
     scripted: bool = False
+    caller: Caller = Caller()
+    judge: Judge = Judge()
 
     def __post_init__(self) -> None:
         """Raise SpecError where the parts do not fit."""
@@ -126,14 +192,22 @@ class StackSpec:
             if not re.fullmatch(_NAME, name) or name == CALLER:
                 raise SpecError(f"{name!r} is no name for a service; take lower-case letters, not {CALLER!r}")
         for service in self.services:
-            if isinstance(service.command, str) or not service.command:
+            running = [name for name, port in service.ports.items() if port.host]
+            if isinstance(service.command, str) or not (service.command or running):
                 raise SpecError(
                     f"the command of {service.name} is {service.command!r}; "
                     'give a tuple of words, such as ("{python}", "serve.py")'
                 )
-            for port in service.ports:
-                if not re.fullmatch(_NAME, port):
-                    raise SpecError(f"{port!r} is no name for a port of {service.name}; take lower-case letters")
+            if running and (service.command or len(running) < len(service.ports)):
+                raise SpecError(
+                    f"port {running[0]!r} of {service.name} has a host, so {service.name} runs already; "
+                    "give every port of it a host, and no command"
+                )
+            for name, port in service.ports.items():
+                if not re.fullmatch(_NAME, name):
+                    raise SpecError(f"{name!r} is no name for a port of {service.name}; take lower-case letters")
+                if port.host and port.seed is None:
+                    raise SpecError(f"port {name!r} of {service.name} is at {port.host}; give its number too")
         declared = {(s.name, name): port for s in self.services for name, port in s.ports.items()}
         declared.update(self.neighbours)
         by_name = {service.name: service for service in self.services}
@@ -157,7 +231,8 @@ class StackSpec:
                 raise SpecError(f"{where} goes to port {link.port!r}, which is UDP; a link is a TCP connection")
             if link.delay_ms and not link.tap:
                 raise SpecError(f"{where} has a delay but no tap; set tap=True, or take the delay away")
-        if len({link.role for link in self.links}) < len(self.links):
+        roles = [role for link in self.links for role in link.roles]
+        if len(set(roles)) < len(roles):
             raise SpecError("two links have the same role; each of stt_llm, llm_tts and tts_out may stand once")
         self._check_placeholders()
 
@@ -179,9 +254,14 @@ class StackSpec:
                 return service
         raise SpecError(f"no service is called {name!r}; there are {', '.join(s.name for s in self.services)}")
 
-    def link(self, role: LinkRole) -> Link | None:
-        """The link of that role, None where the stack has none."""
-        return next((link for link in self.links if link.role == role), None)
+    def with_service(self, service: Service) -> StackSpec:
+        """This stack with a service of its own in the place of the one of that name; its links stay. Raises SpecError.
+
+        Without ports it has those of the one that it replaces.
+        """
+        before = self.service(service.name)
+        new = service if service.ports else replace(service, ports=before.ports)
+        return replace(self, services=tuple(new if one is before else one for one in self.services))
 
     def only(self, name: str) -> StackSpec:
         """One service of it, with the harness in its neighbours' places. Raises SpecError."""
@@ -236,12 +316,20 @@ class Addresses:
 
     bind: Mapping[tuple[str, str], int]
     reach: Mapping[tuple[str, str], int]
+    hosts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Where the ports of services that run already are; all others are on loopback."""
+
+    def host(self, owner: str, port: str) -> str:
+        """Where a port's service itself listens."""
+        return self.hosts.get((owner, port), HOST)
 
     def fill(self, service: str, text: str, slots: Slots) -> str:
         """`text` with its placeholders replaced, as `service` has to see them."""
 
         def one(match: re.Match[str]) -> str:
             key = (match[1], match[2])
-            return f"{HOST}:{(self.bind if match[1] == service else self.reach)[key]}"
+            number = (self.bind if match[1] == service else self.reach)[key]
+            # A tap is on loopback, whatever is behind it.
+            return f"{self.host(*key) if number == self.bind[key] else HOST}:{number}"
 
         return _PLACEHOLDER.sub(one, text).replace("{calls}", str(slots)).replace("{python}", sys.executable)

@@ -32,7 +32,7 @@ def capture(speech_end=8000, kinds=("text", "end"), packets=2):
         "crossings": tuple(crossings),
         "arrivals": arrivals,
         "reply_arrivals": arrivals[1:],
-        "judgement": Judgement("said", 9000),
+        "judgement": Judgement("said", 8500, 9000),
     }
     return Capture(**of_no_matter | known)
 
@@ -51,7 +51,7 @@ def test_the_truth_is_what_the_services_stamped():
     assert [crossing.at_ns for crossing in true.crossings] == [900, 901]
     assert [arrival.arrival_ns for arrival in true.arrivals] == [4000, 4001]
     assert [arrival.arrival_ns for arrival in true.reply_arrivals] == [4001]
-    assert true.judgement == Judgement("said", 8000)
+    assert true.judgement == Judgement("said", 8500, 8000)
 
 
 @pytest.mark.parametrize(

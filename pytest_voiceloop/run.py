@@ -180,7 +180,8 @@ class Run:
         with self._keeping:
             turns = measured.base_turns if base else measured.turns
             which = f"base-{len(turns) + 1}" if base else f"{len(turns) + 1}"
-            turn = replace(turn, audio=self._write_audio(item, which, capture))
+            audio, begins_ms = self._write_audio(item, which, capture)
+            turn = replace(turn, audio=audio, playout={**turn.playout, **begins_ms})
             turns.append(turn)
             if not base:
                 measured.services = services_json(live)
@@ -193,11 +194,12 @@ class Run:
             self.say(line, **turn_markup(record))
         return turn
 
-    def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> dict[str, str]:
+    def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> tuple[dict[str, str], dict[str, float]]:
+        """Where the files lie, and as ``begins_ms`` when that of the reply does, in ms after T0."""
         import soundfile
 
         from pytest_voiceloop.call.corpus import RATE_HZ
-        from pytest_voiceloop.measure.playout import playout
+        from pytest_voiceloop.measure.playout import playout, with_pauses
 
         folder = self.prepare_folder() / "audio"
         folder.mkdir(exist_ok=True)
@@ -206,13 +208,14 @@ class Run:
         heard = playout(capture.arrivals)
         for name, samples, rate_hz in (
             ("caller", capture.clip.samples, RATE_HZ),
-            ("reply", heard.samples, heard.rate_hz),
+            ("reply", with_pauses(heard), heard.rate_hz),
         ):
             if len(samples):
                 path = folder / f"{stem}-{name}.wav"
                 soundfile.write(path, samples, rate_hz, subtype="PCM_16")
                 places[name] = str(path.relative_to(self.settings.dir))
-        return places
+        begins_ms = {"begins_ms": round((int(heard.play_ns[0]) - capture.t0_ns) / 1e6, 3)} if len(heard.play_ns) else {}
+        return places, begins_ms
 
 
 RUN = pytest.StashKey[Run]()

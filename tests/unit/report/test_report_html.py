@@ -199,6 +199,12 @@ def test_the_callers_speech_ends_and_the_replys_begins_where_it_was_measured():
     assert reply[1] == pytest.approx(1500 * per_ms, abs=per_ms)
 
 
+def test_several_replies_are_drawn_from_where_the_first_began():
+    source = heard(one_test(turn(flags=("split", "cut_off"), playout={"lost": 0, "begins_ms": -700.0})))
+    (_, reply), t0 = places(source, 'class="wave'), float(re.findall(r"--t0:([\d.]+)%", source)[0])
+    assert reply[0] == pytest.approx(t0 - 700 * places(source)[0][1] / 480, abs=0.01)
+
+
 def test_a_missing_file_is_shown_as_missing():
     source = html.page(document(one_test(turn())), read_audio=lambda path: None)
     assert "Caller: the file audio/151-0 caller.wav was not there when this page was made" in Page(source).text

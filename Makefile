@@ -1,6 +1,7 @@
 # make test      unit and integration tests, without models
 # make pipeline  the whole loop on real models: pytest -m pipeline, and a report
 # make torch     the same loop with the kokoro package on PyTorch
+# make soak      breaks the stack in every way we know, at length, and rewrites the table of docs/reliability.md
 # make check     ruff, format, mypy
 # Arguments go through: make pipeline ARGS="-k canoe"
 
@@ -8,13 +9,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+ROWS := $(CURDIR)/voiceloop-results/reliability.jsonl
 # llama-cpp-python comes as source; this leaves out what the stack does not use.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: test pipeline torch check models clean
+.PHONY: test soak pipeline torch check models clean
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
+
+soak: $(VENV)/.test
+	mkdir -p $(dir $(ROWS))
+	rm -f $(ROWS)
+	VOICELOOP_SOAK=$(ROWS) $(BIN)/python -m pytest tests/integration -k survives
+	$(BIN)/python tests/reliability.py $(ROWS) docs/reliability.md
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from pytest_voiceloop import settings
 from pytest_voiceloop.run import BUDGETS, MEASURED, RUN, Measured
 
 if TYPE_CHECKING:
@@ -31,10 +32,18 @@ def voiceloop_pace(request: pytest.FixtureRequest) -> Literal["asap", "realtime"
 
 @pytest.fixture(scope="session")
 def voiceloop_stack_spec(pytestconfig: pytest.Config, voiceloop_pace: Literal["asap", "realtime"]) -> StackSpec:
-    """What to boot: the reference stack. Override it in a conftest to boot another."""
+    """What to boot: voiceloop.toml's stack, else the reference stack. Override it in a conftest to boot another."""
+    from pytest_voiceloop.config import ConfigError
     from pytest_voiceloop.stack.reference import reference_stack
 
-    return reference_stack(voiceloop_pace, seed=pytestconfig.stash[RUN].settings.seed)
+    asked, wrong = pytestconfig.stash[RUN].settings, ""
+    try:
+        found = settings.configuration(pytestconfig, asked.config)
+        spec = found.stack(voiceloop_pace, asked.seed) if found else None
+        return spec or reference_stack(voiceloop_pace, seed=asked.seed)
+    except ConfigError as error:
+        wrong = str(error)
+    pytest.fail(wrong, pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -88,46 +97,8 @@ def voiceloop_simulator(
     request: pytest.FixtureRequest, voiceloop_stack: LiveStack, voiceloop_base_stack: LiveStack | None
 ) -> Iterator[Simulator]:
     """A caller; the call starts with its first `say` and ends with the test."""
-    from pytest_voiceloop.call.simulator import Simulator, Version
-    from pytest_voiceloop.markers import check_pace, invisible, judge_turns, parse
-    from pytest_voiceloop.stack.process import StackError
-
-    run = request.config.stash[RUN]
-    item: pytest.Item = request.node
-    if MEASURED not in item.stash:
-        # Asked for by request.getfixturevalue, which nobody could see at collection.
-        item.stash[MEASURED], item.stash[BUDGETS] = Measured(), parse(item)
-        check_pace(item.stash[BUDGETS], voiceloop_stack.spec.pace)
-    wrong = invisible(item.stash[BUDGETS], voiceloop_stack.tapped)
-    for live in filter(None, (voiceloop_stack, voiceloop_base_stack)):
-        for process in live.running.processes:
-            if process.popen.poll() is not None:
-                run.say(f"  {process.name} had died; starting it again")
-        try:
-            live.running.restart_dead()
-        except StackError as error:
-            wrong = str(error)
-    if wrong:
-        pytest.fail(wrong, pytrace=False)
-
-    def undecided() -> bool:
-        verdicts = judge_turns(item.stash[BUDGETS], item.stash[MEASURED].turns)
-        return any(verdict.verdict == "inconclusive" for _, verdict in verdicts)
-
-    base = voiceloop_base_stack
-    simulator = Simulator(
-        voiceloop_stack,
-        trials=run.settings.trials,
-        warmup=run.settings.warmup,
-        on_turn=lambda turn, capture: run.keep(item, voiceloop_stack, turn, capture),
-        script=lambda utterance, index: run.scripts.get((utterance, index)),
-        base=Version(base, lambda *kept: run.keep(item, base, *kept, base=True)) if base else None,
-        undecided=lambda: run.settings.inconclusive == "extend" and undecided(),
-    )
-    try:
+    with simulated(request, voiceloop_stack, voiceloop_base_stack) as simulator:
         yield simulator
-    finally:
-        simulator.hang_up()
 
 
 @pytest.fixture(scope="session")
@@ -195,6 +166,58 @@ def voiceloop_selftest(pytestconfig: pytest.Config) -> SelfTest:
 
 
 @contextlib.contextmanager
+def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack | None = None) -> Iterator[Simulator]:
+    """A caller on a live stack, whose turns are the test's. What has died since the last test is started again."""
+    from pytest_voiceloop.call import replay
+    from pytest_voiceloop.call.simulator import Simulator, Version
+    from pytest_voiceloop.markers import check_pace, invisible, judge_turns, parse, with_profile
+    from pytest_voiceloop.stack.process import StackError
+
+    run = request.config.stash[RUN]
+    item: pytest.Item = request.node
+    if MEASURED not in item.stash:
+        # Asked for by request.getfixturevalue, which nobody could see at collection.
+        item.stash[MEASURED], item.stash[BUDGETS] = Measured(), parse(item)
+        check_pace(item.stash[BUDGETS], live.spec.pace)
+    # Here, since every test that phones comes by, whatever its fixture is called.
+    profile = settings.profile(request.config, run.settings)
+    item.stash[BUDGETS] = with_profile(item.stash[BUDGETS], profile, live.spec.pace)
+    judged = live.spec.judge.protocol != "none"
+    wrong = invisible(item.stash[BUDGETS], live.tapped, judged=judged)
+    if run.scripts and (why := replay.obstacle(live.spec)):
+        wrong = f"--voiceloop-replay: {why}"
+    for version in filter(None, (live, base)):
+        for process in version.running.processes:
+            if process.popen.poll() is not None:
+                run.say(f"  {process.name} had died; starting it again")
+        try:
+            version.running.restart_dead()
+        except StackError as error:
+            wrong = str(error)
+    if wrong:
+        pytest.fail(wrong, pytrace=False)
+
+    def undecided() -> bool:
+        verdicts = judge_turns(item.stash[BUDGETS], item.stash[MEASURED].turns)
+        return any(verdict.verdict == "inconclusive" for _, verdict in verdicts)
+
+    simulator = Simulator(
+        live,
+        trials=run.settings.trials,
+        warmup=run.settings.warmup,
+        on_turn=lambda turn, capture: run.keep(item, live, turn, capture),
+        script=lambda utterance, index: run.scripts.get((utterance, index)),
+        base=Version(base, lambda *kept: run.keep(item, base, *kept, base=True)) if base else None,
+        undecided=lambda: run.settings.inconclusive == "extend" and undecided(),
+        planned=item.stash[MEASURED].plan,
+    )
+    try:
+        yield simulator
+    finally:
+        simulator.hang_up()
+
+
+@contextlib.contextmanager
 def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Iterator[LiveStack]:
     """A live stack; a missing prerequisite skips, or fails with ``--voiceloop-require``."""
     from pytest_voiceloop.call.live import live_stack
@@ -203,6 +226,7 @@ def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Itera
     from pytest_voiceloop.stack.ports import PortError
     from pytest_voiceloop.stack.process import MissingPrerequisiteError, StackError
     from pytest_voiceloop.stack.spec import SpecError
+    from pytest_voiceloop.wire.protocols import ProtocolError
 
     if spec.scripted:
         _refuse_scripted(run)
@@ -221,7 +245,7 @@ def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Itera
                     ),
                 )
             )
-        except (StackError, PortError, SpecError, OSError) as error:
+        except (StackError, PortError, SpecError, ProtocolError, OSError) as error:
             broken = error
         # Outside of the except clause, so that the message stands without a trace of how it came about.
         if isinstance(broken, MissingPrerequisiteError) and not run.settings.require:

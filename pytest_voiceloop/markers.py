@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LATENCY_SHAPE = 'latency(total="2s", stt="500ms", voice_to_voice=…, percentile=95)'
 QUALITY_SHAPE = "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02)"
+NEED_A_JUDGE = ("total", "retranscription", "loop_wer")
+MOST_ERRORS = 3
+"""A service that answers every try with the same error need not be quoted each time."""
 REALTIME_REFUSES = ("total", "transfer")
 """At real-time pace these contain the reply's whole duration, which is no latency."""
 
@@ -29,7 +32,7 @@ def parse(item: pytest.Item) -> tuple[Budget, ...]:
     for mark in [*item.iter_markers("latency"), *item.iter_markers("quality")]:
         source = f"@pytest.mark.{mark.name} on {item.nodeid}"
         try:
-            found = _latency(mark, source) if mark.name == "latency" else _quality(mark, source)
+            found = (_latency if mark.name == "latency" else _quality)(mark.kwargs, source, mark.args)
         except ValueError as error:
             raise pytest.UsageError(f"{source}: {error}") from None
         for budget in found:
@@ -37,12 +40,34 @@ def parse(item: pytest.Item) -> tuple[Budget, ...]:
     return tuple(budgets.values())
 
 
-def _latency(mark: pytest.Mark, source: str) -> list[Budget]:
+def with_profile(budgets: Sequence[Budget], profile: Sequence[Budget], pace: str) -> tuple[Budget, ...]:
+    """The budgets of a test, and those of a profile on what no marker limits.
+
+    A profile is there for every test that phones, so what means nothing at a test's pace is left out of it.
+    """
+    found = {budget.metric: budget for budget in budgets}
+    for budget in profile:
+        if pace != "realtime" or budget.metric not in REALTIME_REFUSES:
+            found.setdefault(budget.metric, budget)
+    return tuple(found.values())
+
+
+def of_profile(limits: Mapping[str, Any], source: str) -> tuple[Budget, ...]:
+    """The budgets of a profile, which takes the keywords of both markers. Raises ValueError."""
+    _check_names(limits, (*LATENCY_METRICS, "percentile", *QUALITY_METRICS))
+    quality = {name: value for name, value in limits.items() if name in QUALITY_METRICS}
+    latency = {name: value for name, value in limits.items() if name not in QUALITY_METRICS}
+    if set(latency) == {"percentile"}:
+        raise ValueError('percentile stands here without a latency; add one, such as total = "2s"')
+    return (*(_latency(latency, source) if latency else ()), *(_quality(quality, source) if quality else ()))
+
+
+def _latency(given: Mapping[str, Any], source: str, args: Sequence[object] = ()) -> list[Budget]:
     from pytest_voiceloop.measure.durations import parse_ms
 
-    if mark.args:
+    if args:
         raise ValueError(f"takes keywords only: {LATENCY_SHAPE}")
-    limits = dict(mark.kwargs)
+    limits = dict(given)
     percentile = limits.pop("percentile", None)
     if percentile is not None and (isinstance(percentile, bool) or not isinstance(percentile, (int, float))):
         raise ValueError(f"percentile={percentile!r} is no number between 0 and 100")
@@ -53,14 +78,14 @@ def _latency(mark: pytest.Mark, source: str) -> list[Budget]:
     return [Budget(name, parse_ms(value, name), "ms", source, percentile) for name, value in limits.items()]
 
 
-def _quality(mark: pytest.Mark, source: str) -> list[Budget]:
-    if mark.args or not mark.kwargs:
+def _quality(limits: Mapping[str, Any], source: str, args: Sequence[object] = ()) -> list[Budget]:
+    if args or not limits:
         raise ValueError(f"takes at least one keyword: {QUALITY_SHAPE}")
-    _check_names(mark.kwargs, QUALITY_METRICS)
-    for name, value in mark.kwargs.items():
+    _check_names(limits, QUALITY_METRICS)
+    for name, value in limits.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f"{name}={value!r} is no share; write errors per word from 0 to 1, such as 0.1")
-    return [Budget(name, float(value), "ratio", source) for name, value in mark.kwargs.items()]
+    return [Budget(name, float(value), "ratio", source) for name, value in limits.items()]
 
 
 def _check_names(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -83,10 +108,15 @@ def check_pace(budgets: Sequence[Budget], pace: str) -> None:
             )
 
 
-def invisible(budgets: Sequence[Budget], tapped: Sequence[Role]) -> str:
+def invisible(budgets: Sequence[Budget], tapped: Sequence[Role], *, judged: bool = True) -> str:
     """Why a stack with these tapped links cannot show what a budget limits; empty if it shows everything."""
-    seen = expected_events(tapped, judged=True)
+    seen = expected_events(tapped, judged=judged)
     for budget in budgets:
+        if not judged and budget.metric in NEED_A_JUDGE:
+            return (
+                f"{budget.source}: {budget.metric} cannot be seen in this stack, since nobody transcribes what was "
+                "heard; give the stack a judge, or set a budget on voice_to_voice or transcript_wer instead"
+            )
         ledger_name, stage = LATENCY_METRICS.get(budget.metric, ("", None))
         if stage is None:
             continue
@@ -141,6 +171,7 @@ def describe_failures(turns: Sequence[Turn]) -> list[str]:
             "; ".join(f"{event.upper()} never came on {WHERE[event]}" for event in turn.missing)
             or "the reply did not end in time"
         )
+        + "".join(f"\n  {error}" for error in turn.errors[:MOST_ERRORS])
         for number, turn in enumerate(turns, start=1)
         if not turn.warmup and turn.status in ("timeout", "failed")
     ]

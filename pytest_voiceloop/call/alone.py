@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_voiceloop.call.corpus import Utterance, as_utterance, load_clip
+from pytest_voiceloop.call.corpus import RATE_HZ, Utterance, as_utterance, load_clip
 from pytest_voiceloop.call.ear import open_ear
 from pytest_voiceloop.call.judge import wait_for_hello
-from pytest_voiceloop.call.mouth import open_mouth, send_datagram
-from pytest_voiceloop.call.pacing import Pacing, encode_clip, pacing_in_background
+from pytest_voiceloop.call.mouth import encode_clip, open_mouth, send_datagram
+from pytest_voiceloop.call.pacing import FRAME_SAMPLES, Pacing, pacing_in_background
+from pytest_voiceloop.call.servers import connect
 from pytest_voiceloop.measure.playout import playout
 from pytest_voiceloop.measure.quality import word_errors
 from pytest_voiceloop.measure.timeline import Part, Role, parts
@@ -25,12 +26,15 @@ from pytest_voiceloop.wire.datagrams import Datagram
 from pytest_voiceloop.wire.frames import Layout, encode_audio_out, encode_control, encode_hello, encode_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.call.servers import Server
+    from pytest_voiceloop.measure.timeline import Crossing
+    from pytest_voiceloop.stack.spec import Link
 
 TIMEOUT_S = 30.0
 _CHUNK_S = 0.5
@@ -38,7 +42,10 @@ _CHUNK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """What whisper wrote; `final_ms` after the end of speech. `wer` is None where the reference is unknown."""
+    """What whisper wrote; `final_ms` after the end of speech, or after a server was asked for the whole clip.
+
+    `wer` is None where the reference is unknown.
+    """
 
     text: str
     final_ms: float
@@ -47,7 +54,7 @@ class Transcription:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What llama answered, clause by clause; times in ms after the transcript's END was sent."""
+    """What a language model answered, clause by clause; times in ms after it was asked (the transcript's END)."""
 
     clauses: tuple[str, ...]
     first_ms: float
@@ -99,10 +106,10 @@ class WhisperAlone:
         loaded = load_clip(as_utterance(clip, text))
         with self._live.slot() as call_id, open_mouth(self._live, call_id) as mouth:
             wait_for_hello(self._live, call_id, ("stt_llm",))
-            frames = encode_clip(loaded.samples)
+            frames, silence = encode_clip(loaded.samples), encode_clip(np.zeros(FRAME_SAMPLES, np.float32))[0]
             pacing = Pacing(time.monotonic_ns(), [])
             t0_ns = pacing.sample_ns(loaded.speech_end)
-            with pacing_in_background(frames, mouth.send, pacing):
+            with pacing_in_background(frames, silence, mouth.send, pacing):
                 found = _await_part(self._live, call_id, "stt_llm", "a final transcript", after_ns=t0_ns)
         heard = " ".join(part.text for part in found)
         count = word_errors(loaded.utterance.text, heard)
@@ -129,8 +136,7 @@ class LlamaAlone:
                 send(encode_text(text) + encode_control("end", Layout.TEXT))
                 sent_ns = time.monotonic_ns()
                 part = _await_part(self._live, call_id, "llm_tts", f"a reply to {text!r}", count=number)[-1]
-                first_ms, last_ms = ((f.at_ns - sent_ns) / 1e6 for f in (part.frames[0], part.frames[-1]))
-                answers.append(Answer(tuple(f.text.strip() for f in part.frames), first_ms, last_ms))
+                answers.append(Answer(part.texts, *_span_ms(part.frames, sent_ns)))
         return answers
 
     def _connected(self, call_id: str) -> contextlib.AbstractContextManager[Callable[[bytes], None]]:
@@ -156,8 +162,7 @@ class KokoroAlone:
             finally:
                 send_datagram(port, Datagram("BYE", call_id))
         samples = np.concatenate([np.frombuffer(frame.payload, "<f4") for frame in frames])
-        first_ms, last_ms = ((f.at_ns - sent_ns) / 1e6 for f in (frames[0], frames[-1]))
-        return Speech(samples, frames[0].sample_rate_hz, first_ms, last_ms)
+        return Speech(samples, frames[0].sample_rate_hz, *_span_ms(frames, sent_ns))
 
 
 class OutboundAlone:
@@ -192,6 +197,60 @@ class OutboundAlone:
             heard = playout(ear.arrivals)
             first_ms, last_ms = ((a.arrival_ns - sent_ns) / 1e6 for a in (ear.arrivals[0], ear.arrivals[-1]))
             return Played(heard.samples, len(ear.arrivals), heard.lost, first_ms, last_ms)
+
+
+class ServerAlone:
+    """One server asked in its own protocol, through a tap on `link`. Times count from when the request was begun."""
+
+    def __init__(self, live: LiveStack, link: Link, model: str = "") -> None:
+        self.live = live
+        self._link = link
+        self._model = model
+
+    def transcribe(self, clip: Utterance | Path | str, text: str | None = None) -> Transcription:
+        """Have a whole clip transcribed at once.
+
+        Raises CorpusError for a clip that cannot be used, StackError when it is not answered.
+        """
+        loaded = load_clip(as_utterance(clip, text))
+        sent_ns, part = self._asked(lambda server: server.transcribe(loaded.samples, RATE_HZ))
+        count = word_errors(loaded.utterance.text, part.text)
+        wer = count.errors / count.words if count and count.words else None
+        return Transcription(part.text, ((part.ended_ns or sent_ns) - sent_ns) / 1e6, wer)
+
+    def reply(self, text: str) -> Answer:
+        """Answer one text, without any history. Raises StackError when it is not answered."""
+        sent_ns, part = self._asked(lambda server: server.reply(text))
+        return Answer(part.texts, *_span_ms(part.frames, sent_ns))
+
+    def speak(self, text: str) -> Speech:
+        """Speak a text. Raises StackError when it is not answered, or in a form that nobody here understands."""
+        sent_ns, part = self._asked(lambda server: server.speak(text))
+        if not part.audio:
+            raise StackError(
+                f"{self._link.target} answered with audio that is no bare samples and no WAV; ask it for one of these"
+            )
+        samples = np.concatenate([np.frombuffer(frame.payload, "<f4") for frame in part.audio])
+        return Speech(samples, part.audio[0].sample_rate_hz, *_span_ms(part.audio, sent_ns))
+
+    def _asked(self, question: Callable[[Server], object]) -> tuple[int, Part]:
+        """What the server answered, and when it was asked."""
+        link, live = self._link, self.live
+        with live.slot() as call_id, contextlib.ExitStack() as stack:
+            server = connect(link.protocol, (HOST, live.tapped_port(link.target, link.port)), self._model)
+            stack.callback(server.close)
+            sent_ns = time.monotonic_ns()
+            try:
+                question(server)
+            except (StackError, OSError) as error:
+                tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())
+                raise StackError(f"{link.target}: {error}\n{tails}") from None
+            return sent_ns, _await_part(live, call_id, link.role, "an answer")[-1]
+
+
+def _span_ms(frames: Sequence[Crossing], since_ns: int) -> tuple[float, float]:
+    """When the first and the last of them crossed."""
+    return (frames[0].at_ns - since_ns) / 1e6, (frames[-1].at_ns - since_ns) / 1e6
 
 
 @contextlib.contextmanager

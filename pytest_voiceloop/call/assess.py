@@ -26,14 +26,15 @@ from pytest_voiceloop.measure.timeline import (
     work_ms,
 )
 from pytest_voiceloop.measure.turn import Reply, Said, Status, Turn, Words
-from pytest_voiceloop.wire import rtp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from numpy.typing import NDArray
 
     from pytest_voiceloop.call.line import Capture
     from pytest_voiceloop.call.live import LiveStack
-    from pytest_voiceloop.measure.timeline import Event, Part
+    from pytest_voiceloop.measure.timeline import Crossing, Event
 
 VOID_LATENESS_MS = 20.0
 """A frame of speech that left later than this makes the turn void: the caller stammered, the stack did not."""
@@ -53,12 +54,12 @@ class Occasion:
 def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: bool) -> Turn:
     """The turn that a capture shows."""
     heard = playout(capture.reply_arrivals)
-    onset = first_audible(heard.samples, rtp.RATE_HZ)
+    onset = first_audible(heard.samples, heard.rate_hz)
     events_ns = turn_events(
         capture.crossings,
         t4_first=None if onset is None else moment_of_sample(heard, onset),
         t4_last=capture.reply_arrivals[-1].arrival_ns if capture.reply_arrivals else None,
-        t5=capture.judgement.complete_ns if capture.judgement else None,
+        t5=_judged_ns(capture),
     )
     events_us = relative_us(events_ns, capture.t0_ns)
     expected = expected_events(live.tapped, judged=judged)
@@ -67,7 +68,7 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
     reply_text = " ".join(part.text for part in replies)
     spoken_text = capture.script.reply if capture.script else reply_text
     audio = parts(capture.crossings, "tts_out")
-    made_s = sum(len(f.payload) / 4 / f.sample_rate_hz for part in audio for f in part.frames)
+    made_s = _seconds(frame for part in audio for frame in part.audio)
     said = capture.clip.utterance
     transcripts = parts(capture.crossings, "stt_llm")
     void_because = _void_because(capture)
@@ -81,19 +82,22 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         status=status,
         flags=_flags(capture, len(transcripts), heard),
         pace=live.spec.pace,
-        judge="stt" if judged else "none",
+        judge=_judge_name(live.spec.judge.protocol) if judged else "none",
         utterance=Said(said.id, said.text, said.corpus, said.synthetic, len(capture.clip.samples) / RATE_HZ),
-        transcript=_judged(said.text, " ".join(part.text for part in transcripts)),
-        reply=Reply(reply_text, made_s, tuple(frame.text.strip() for part in replies for frame in part.frames)),
+        transcript=_judged(said.text, " ".join(part.text for part in transcripts))
+        if "stt_llm" in live.tapped and not any(frame.kind == "bytes" for part in transcripts for frame in part.frames)
+        else Words(""),
+        reply=Reply(reply_text, made_s, tuple(text for part in replies for text in part.texts)),
         heard=_judged(spoken_text, capture.judgement.text if capture.judgement else "") if judged else Words(""),
         events_ms={event: None if (us := events_us.get(event)) is None else us / 1000 for event in EVENTS},
         complete=ledger(COMPLETE, events_us, expected),
         first_audio=ledger(FIRST_AUDIO, events_us, expected),
         missing=missing,
+        errors=tuple(f"{c.role}: {c.text}" for c in capture.crossings if c.kind in ("failed", "garbled")),
         work_ms=work_ms(capture.crossings, events_ns, capture.t0_ns),
         sound=_sounds(capture, heard, live),
-        leading_silence_ms=None if onset is None else round(onset * 1000 / rtp.RATE_HZ, 3),
-        tts_rtf=_real_time_factor(events_us, audio[-1].frames if audio else ()),
+        leading_silence_ms=None if onset is None else round(onset * 1000 / heard.rate_hz, 3),
+        tts_rtf=_real_time_factor(events_us, audio[-1].audio if audio else ()),
         playout=_playout_facts(heard),
         counters=_counters(capture, made_s),
         machine=_machine(capture),
@@ -105,6 +109,14 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
             if link.delay_ms
         ),
     )
+
+
+def _judged_ns(capture: Capture) -> int | None:
+    """T5. Where no END is spoken the judge is asked when it has been quiet for a while, which is nobody's time."""
+    judgement = capture.judgement
+    if judgement is None or capture.ended_by != "quiescence":
+        return judgement.complete_ns if judgement else None
+    return capture.reply_arrivals[-1].arrival_ns + judgement.complete_ns - judgement.asked_ns
 
 
 def _status(capture: Capture, missing: tuple[Event, ...], void_because: tuple[str, ...]) -> Status:
@@ -151,7 +163,7 @@ def _flags(capture: Capture, transcripts: int, heard: Playout) -> tuple[str, ...
         flags.append("split")
     # Everything that arrived in the turn, not just its last reply: the caller was spoken over either way.
     everything = heard if len(capture.arrivals) == len(capture.reply_arrivals) else playout(capture.arrivals)
-    onset = first_audible(everything.samples, rtp.RATE_HZ)
+    onset = first_audible(everything.samples, everything.rate_hz)
     if onset is not None and moment_of_sample(everything, onset) < capture.t0_ns:
         flags.append("cut_off")
     if capture.ended_by == "quiescence":
@@ -165,7 +177,10 @@ def _sounds(capture: Capture, heard: Playout, live: LiveStack) -> dict[str, Soun
     text = capture.script.reply if capture.script else replies[-1].text if replies else ""
     # The score takes a core for a while, and another caller's turn would pay for it. A script's tone has no voice.
     scored = live.open_calls == 1 and not live.spec.scripted
-    sides = {"made": _made(audio[-1]) if audio else None, "heard": (heard.samples, rtp.RATE_HZ)}
+    sides = {
+        "made": _made(audio[-1].audio) if audio and audio[-1].audio else None,
+        "heard": (heard.samples, heard.rate_hz),
+    }
     return {side: _sound(*one, text, scored=scored) if one else Sound() for side, one in sides.items()}
 
 
@@ -175,11 +190,19 @@ def _sound(samples: NDArray[np.float32], rate_hz: int, text: str, *, scored: boo
     return replace(found, dnsmos=dnsmos(samples, rate_hz)) if scored and audible else found
 
 
-def _made(part: Part) -> tuple[NDArray[np.float32], int]:
+def _made(frames: Sequence[Crossing]) -> tuple[NDArray[np.float32], int]:
     """What crossed tts → outbound for one reply, and its rate: the first frame's, a voice has one."""
-    rate_hz = part.frames[0].sample_rate_hz
-    payload = b"".join(frame.payload for frame in part.frames if frame.sample_rate_hz == rate_hz)
+    rate_hz = frames[0].sample_rate_hz
+    payload = b"".join(frame.payload for frame in frames if frame.sample_rate_hz == rate_hz)
     return np.frombuffer(payload, "<f4"), rate_hz
+
+
+def _seconds(frames: Iterable[Crossing]) -> float:
+    return sum(len(frame.payload) / 4 / frame.sample_rate_hz for frame in frames)
+
+
+def _judge_name(protocol: str) -> str:
+    return "stt" if protocol == "voiceloop" else protocol
 
 
 def _judged(reference: str, text: str) -> Words:
@@ -189,9 +212,8 @@ def _judged(reference: str, text: str) -> Words:
     return Words(text, count.errors, count.words, count.char_errors, count.chars)
 
 
-def _real_time_factor(events_us: dict[Event, int | None], frames: tuple[object, ...]) -> float | None:
-    first, last = events_us.get("t2_first"), events_us.get("t3_last")
-    audio_s = sum(len(f.payload) / 4 / f.sample_rate_hz for f in frames)  # type: ignore[attr-defined]
+def _real_time_factor(events_us: dict[Event, int | None], frames: Sequence[Crossing]) -> float | None:
+    first, last, audio_s = events_us.get("t2_first"), events_us.get("t3_last"), _seconds(frames)
     return (last - first) / 1e6 / audio_s if first is not None and last is not None and audio_s else None
 
 

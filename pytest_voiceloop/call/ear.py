@@ -32,7 +32,7 @@ class Ear:
         self.arrivals: list[Arrival] = []
         self.ends_ns: list[int] = []
         self.registered = False
-        self.said_bye = False
+        self.over_ns: int | None = None
         self.garbled = 0
         # Linux reports twice what it granted.
         self.receive_buffer_bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
@@ -57,7 +57,7 @@ class Ear:
             elif datagram.verb == "END":
                 self.ends_ns.append(at_ns)
             elif datagram.verb == "BYE":
-                self.said_bye = True
+                self.over_ns = at_ns
             else:
                 self.registered = True
             self._changed.notify_all()

@@ -1,17 +1,21 @@
-"""The judge re-transcribes what the caller heard, on a call of its own to the stack's whisper."""
+"""The judge re-transcribes what the caller heard.
+
+It asks the service itself, past every tap: on a call of its own to the stack's whisper, or as an OpenAI or Wyoming
+speech-to-text server.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import soxr
 
 from pytest_voiceloop.call.mouth import Mouth, open_mouth
+from pytest_voiceloop.call.servers import Server, connect
 from pytest_voiceloop.measure.timeline import parts
 from pytest_voiceloop.stack.process import StackError
-from pytest_voiceloop.wire import rtp
 from pytest_voiceloop.wire.frames import AUDIO_IN_HZ, encode_audio_in
 
 if TYPE_CHECKING:
@@ -27,26 +31,32 @@ _FRAME_SAMPLES = AUDIO_IN_HZ // 2
 
 
 class Judgement(NamedTuple):
-    """What the judge wrote, and when that was complete."""
+    """What the judge wrote, when it was asked, and when that was complete."""
 
     text: str
+    asked_ns: int
     complete_ns: int
 
 
-class Judge:
-    """A judge's call that stands ready. It hears one reply."""
+class Judge(Protocol):
+    """A judge that stands ready. It hears one reply."""
+
+    def hear(self, heard: NDArray[np.float32], rate_hz: int) -> Judgement:
+        """Transcribe float32 samples, shape (n,). Raises StackError or OSError if that does not succeed."""
+
+
+class _Caller:
+    """A judge's call to the stack's whisper."""
 
     def __init__(self, live: LiveStack, mouth: Mouth, call_id: str) -> None:
         self._live = live
         self._mouth = mouth
         self._call_id = call_id
 
-    def hear(self, heard: NDArray[np.float32]) -> Judgement:
-        """Transcribe float32 samples at 8 kHz, shape (n,), as fast as whisper takes them.
-
-        The transcript is complete when whisper passes BYE on. Raises StackError if that does not happen.
-        """
-        samples = soxr.resample(heard, rtp.RATE_HZ, AUDIO_IN_HZ, quality="HQ")
+    def hear(self, heard: NDArray[np.float32], rate_hz: int) -> Judgement:
+        """As fast as whisper takes them. The transcript is complete when whisper passes BYE on."""
+        asked_ns = time.monotonic_ns()
+        samples = soxr.resample(heard, rate_hz, AUDIO_IN_HZ, quality="HQ")
         for first in range(0, len(samples), _FRAME_SAMPLES):
             self._mouth.send(encode_audio_in(samples[first : first + _FRAME_SAMPLES]))
         self._mouth.bye()
@@ -59,15 +69,35 @@ class Judge:
                     raise StackError(
                         f"whisper did not finish the re-transcription (call {self._call_id}) within {TIMEOUT_S:g} s"
                     )
-        return Judgement(" ".join(part.text for part in parts(recorder.of(self._call_id), "stt_llm")), byes[0])
+        text = " ".join(part.text for part in parts(recorder.of(self._call_id), "stt_llm"))
+        return Judgement(text, asked_ns, byes[0])
+
+
+class _Asked:
+    """A speech-to-text server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def hear(self, heard: NDArray[np.float32], rate_hz: int) -> Judgement:
+        asked_ns = time.monotonic_ns()
+        return Judgement(self._server.transcribe(heard, rate_hz), asked_ns, time.monotonic_ns())
 
 
 @contextlib.contextmanager
 def open_judge(live: LiveStack) -> Iterator[Judge]:
-    """Register a judge's call beforehand, so that connecting is in nobody's time. Raises StackError."""
-    with live.slot(sink=True) as call_id, open_mouth(live, call_id) as mouth:
-        wait_for_hello(live, call_id, roles=("stt_llm",))
-        yield Judge(live, mouth, call_id)
+    """Connect the stack's judge beforehand, so that connecting is in nobody's time. Raises StackError."""
+    asked = live.spec.judge
+    with contextlib.ExitStack() as stack:
+        if asked.protocol == "voiceloop":
+            call_id = stack.enter_context(live.slot(sink=True))
+            mouth = stack.enter_context(open_mouth(live, call_id))
+            wait_for_hello(live, call_id, roles=("stt_llm",))
+            yield _Caller(live, mouth, call_id)
+            return
+        server = connect(asked.protocol, live.address(asked.service, asked.port), asked.model)
+        stack.callback(server.close)
+        yield _Asked(server)
 
 
 def wait_for_hello(live: LiveStack, call_id: str, roles: tuple[str, ...], timeout_s: float = 15.0) -> None:
@@ -78,7 +108,7 @@ def wait_for_hello(live: LiveStack, call_id: str, roles: tuple[str, ...], timeou
             live.recorder.changed.wait(0.1)
             live.running.check()
             if time.monotonic() > deadline:
-                link = next(link for link in live.spec.links if link.role in missing)
+                link = next(link for link in live.spec.links if missing & set(link.roles))
                 tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())
                 raise StackError(
                     f"call {call_id}: HELLO never crossed the link {link.source} → {link.target} within "

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from pytest_voiceloop.call import machine
-from pytest_voiceloop.call.ear import Ear, open_ear
 from pytest_voiceloop.call.judge import Judge, Judgement, open_judge, wait_for_hello
-from pytest_voiceloop.call.mouth import Mouth, open_mouth
-from pytest_voiceloop.call.pacing import Pacing, encode_clip, pacing_in_background
-from pytest_voiceloop.measure.playout import Arrival, playout
-from pytest_voiceloop.measure.timeline import Crossing, parts
+from pytest_voiceloop.call.pacing import FRAME_SAMPLES, Pacing, pacing_in_background
+from pytest_voiceloop.call.phone import Phone, open_phone
+from pytest_voiceloop.measure.playout import Arrival, audible, playout
+from pytest_voiceloop.measure.timeline import QUIET_NS, Crossing, parts
 from pytest_voiceloop.stack.process import StackError
 
 if TYPE_CHECKING:
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
 
 SETTLE_NS = 2_000_000_000
 """After a sentence was cut, how long the rest of it may take to be answered before the turn is taken as over."""
-QUIET_NS = 1_500_000_000
-"""Where END is not spoken, a reply is over when nothing has come for this long."""
 TURN_TIMEOUT_S = 30.0
 
-EndedBy = Literal["end", "quiescence", "timeout", "broken"]
+_SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
+EndedBy = Literal["end", "bye", "quiescence", "timeout", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,10 @@ class Capture:
 class Line:
     """An open call. It is not thread-safe: one turn at a time, as on a telephone."""
 
-    def __init__(self, live: LiveStack, call_id: str, mouth: Mouth, ear: Ear) -> None:
+    def __init__(self, live: LiveStack, call_id: str, phone: Phone) -> None:
         self._live = live
         self.call_id = call_id
-        self._mouth = mouth
-        self._ear = ear
+        self._phone = phone
 
     def turn(self, clip: Clip, *, judged: bool, script: Script | None = None) -> Capture:
         """Speak a clip at real-time pace, wait for the whole reply, and have it judged.
@@ -80,22 +79,22 @@ class Line:
             self._live.scripts.pop(self.call_id, None)
             if script is not None:
                 self._live.scripts[self.call_id] = script
-            first_arrival, first_end = len(self._ear.arrivals), len(self._ear.ends_ns)
-            frames = encode_clip(clip.samples)
+            first_arrival, first_end = len(self._phone.arrivals), len(self._phone.ends_ns)
+            frames, silence = self._phone.encode(clip.samples), self._phone.encode(_SILENCE)[0]
             logged = {process.log: process.log.stat().st_size for process in self._live.running.processes}
             sampled = self._sample()
             pacing = Pacing(time.monotonic_ns(), [])
-            with pacing_in_background(frames, self._mouth.send, pacing):
+            with pacing_in_background(frames, silence, self._phone.send, pacing):
                 judgement, broken = None, None
                 ended_by: EndedBy = "broken"
                 try:
                     ended_by = self._await_reply(pacing.sample_ns(clip.speech_end), pacing.start_ns, first_end)
-                    judgement = self._judge(judge, self._ear.arrivals[first_arrival:])
+                    judgement = self._judge(judge, self._phone.arrivals[first_arrival:])
                 except (StackError, OSError) as error:
-                    broken = error if isinstance(error, StackError) else StackError(f"whisper is gone: {error}")
+                    broken = error if isinstance(error, StackError) else StackError(f"the line broke: {error}")
             load = machine.load(sampled, self._sample())
-        arrivals = self._ear.arrivals[first_arrival:]
-        earlier_ends = self._ear.ends_ns[first_end:-1]
+        arrivals = self._phone.arrivals[first_arrival:]
+        earlier_ends = self._phone.ends_ns[first_end:-1]
         return Capture(
             call_id=self.call_id,
             clip=clip,
@@ -103,11 +102,11 @@ class Line:
             t0_ns=pacing.sample_ns(clip.speech_end),
             crossings=tuple(self._live.recorder.of(self.call_id, pacing.start_ns)),
             arrivals=tuple(arrivals),
-            reply_arrivals=tuple(a for a in arrivals if not earlier_ends or a.arrival_ns > earlier_ends[-1]),
+            reply_arrivals=_reply(arrivals, earlier_ends[-1] if earlier_ends else 0, ended_by),
             ended_by=ended_by,
             judgement=judgement,
             broken=broken,
-            receive_buffer_bytes=self._ear.receive_buffer_bytes,
+            receive_buffer_bytes=self._phone.receive_buffer_bytes,
             script=script,
             counted={
                 f"{process.name}_{name}": value
@@ -123,15 +122,19 @@ class Line:
 
     def _await_reply(self, t0_ns: int, start_ns: int, first_end: int) -> EndedBy:
         give_up_ns = t0_ns + round(TURN_TIMEOUT_S * 1e9)
-        control = all(link.control for link in self._live.spec.links)
+        ends_by = self._live.spec.caller.end_of_reply
         changed = self._live.recorder.changed
         with changed:
             while True:
                 now_ns = time.monotonic_ns()
-                if control and self._ended(now_ns, t0_ns, start_ns, first_end):
+                if ends_by == "end" and self._ended(now_ns, t0_ns, start_ns, first_end):
                     return "end"
-                if not control and self._quiet(now_ns, t0_ns):
+                if ends_by == "bye" and self._phone.over_ns is not None:
+                    return "bye"
+                if ends_by == "quiescence" and self._quiet(now_ns, t0_ns):
                     return "quiescence"
+                if self._phone.over_ns is not None:
+                    raise StackError("the stack hung up before its reply was complete")
                 if now_ns > give_up_ns:
                     return "timeout"
                 changed.wait(0.1)
@@ -139,7 +142,7 @@ class Line:
 
     def _ended(self, now_ns: int, t0_ns: int, start_ns: int, first_end: int) -> bool:
         """Whether every transcript of the turn has been answered to the end, and none is to come."""
-        ends_ns = self._ear.ends_ns[first_end:]
+        ends_ns = self._phone.ends_ns[first_end:]
         if not ends_ns:
             return False
         if "stt_llm" not in self._live.tapped:
@@ -151,16 +154,33 @@ class Line:
         return transcripts[-1].ended_ns >= t0_ns or now_ns > max(t0_ns, ends_ns[-1]) + SETTLE_NS
 
     def _quiet(self, now_ns: int, t0_ns: int) -> bool:
-        arrivals = self._ear.arrivals
-        return bool(arrivals) and arrivals[-1].arrival_ns > t0_ns and now_ns > arrivals[-1].arrival_ns + QUIET_NS
+        """Whether nothing audible has come for a while. Some lines carry silence all the time."""
+        for arrival in reversed(self._phone.arrivals):
+            if now_ns < arrival.arrival_ns + QUIET_NS and audible(arrival):
+                return False
+            if now_ns >= arrival.arrival_ns + QUIET_NS:
+                return any(audible(a) for a in self._phone.arrivals if t0_ns < a.arrival_ns)
+        return False
 
     def _judge(self, judge: Judge | None, arrivals: list[Arrival]) -> Judgement | None:
-        return judge.hear(playout(arrivals).samples) if judge and arrivals else None
+        if judge is None or not arrivals:
+            return None
+        heard = playout(arrivals)
+        return judge.hear(heard.samples, heard.rate_hz)
+
+
+def _reply(arrivals: list[Arrival], earlier_end_ns: int, ended_by: EndedBy) -> tuple[Arrival, ...]:
+    """The packets of the last reply. Where no END is spoken, the silence around it is the line's."""
+    reply = [arrival for arrival in arrivals if arrival.arrival_ns > earlier_end_ns]
+    if ended_by == "quiescence":
+        heard = [place for place, arrival in enumerate(reply) if audible(arrival)]
+        reply = reply[heard[0] : heard[-1] + 1]
+    return tuple(reply)
 
 
 @contextlib.contextmanager
 def open_line(live: LiveStack) -> Iterator[Line]:
-    """Start a call and hang up with the context. Connections stand when it yields. Raises StackError."""
-    with live.slot() as call_id, open_ear(live, call_id) as ear, open_mouth(live, call_id) as mouth:
-        wait_for_hello(live, call_id, live.tapped)
-        yield Line(live, call_id, mouth, ear)
+    """Start a call and hang up with the context. Connections stand when it yields. Raises StackError, SpecError."""
+    with live.slot() as call_id, open_phone(live, call_id) as phone:
+        wait_for_hello(live, call_id, live.greeted)
+        yield Line(live, call_id, phone)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from pytest_voiceloop.call.tap import Recorder, TapPoint, taps
 from pytest_voiceloop.stack.boot import RunningStack, boot
+from pytest_voiceloop.wire.protocols import LinkProtocol, protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_voiceloop.call.replay import Script
     from pytest_voiceloop.measure.timeline import Role
-    from pytest_voiceloop.stack.spec import StackSpec
+    from pytest_voiceloop.stack.spec import Link, StackSpec
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ class LiveStack:
     """What is passed on in a call's present turn in place of its own texts."""
     root_pid: int = field(default_factory=os.getpid)
     """Whatever runs from this process down is our own load on the machine, and not foreign."""
+    calls: list[str] = field(default_factory=list)
+    """The calls that are open, without the judge's."""
     _free: deque[int] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -45,7 +48,18 @@ class LiveStack:
     @property
     def tapped(self) -> tuple[Role, ...]:
         """The roles of the links that have a tap, in the order of the stack."""
-        return tuple(link.role for link in self.spec.links if link.tap)
+        return tuple(role for link in self.spec.links if link.tap for role in link.roles)
+
+    @property
+    def greeted(self) -> tuple[Role, ...]:
+        """Those of `tapped` on whose links a call says HELLO when it begins."""
+        return tuple(
+            role for link in self.spec.links if link.tap and protocol(link.protocol).greets for role in link.roles
+        )
+
+    def whose(self) -> str:
+        """The only call that is open: what passes on a link that names no call is its. Else empty, and nobody's."""
+        return self.calls[0] if len(self.calls) == 1 else ""
 
     @property
     def open_calls(self) -> int:
@@ -65,10 +79,15 @@ class LiveStack:
         self.recorder.forget(call_id)
         if sink:
             self.sinks.add(call_id)
+        else:
+            self.calls.append(call_id)
         try:
             yield call_id
         finally:
-            self.sinks.discard(call_id)
+            if sink:
+                self.sinks.remove(call_id)
+            else:
+                self.calls.remove(call_id)
             self.scripts.pop(call_id, None)
             self.recorder.forget(call_id)
             self._free.append(number)
@@ -76,6 +95,10 @@ class LiveStack:
     def port(self, owner: str, name: str, call_id: str | None = None) -> int:
         """The port that `owner` binds; per-call ports take the call's id."""
         return self.running.addresses.bind[owner, name] + (int(call_id) if call_id else 0)
+
+    def address(self, owner: str, name: str, call_id: str | None = None) -> tuple[str, int]:
+        """Host and port at which `owner` itself listens, as `port` gives it."""
+        return self.running.addresses.host(owner, name), self.port(owner, name, call_id)
 
     def tapped_port(self, owner: str, name: str, call_id: str | None = None) -> int:
         """The port at which `owner` is reached through its tap."""
@@ -86,15 +109,17 @@ class LiveStack:
 def live_stack(
     spec: StackSpec, logs: Path, *, fixed_ports: bool = False, progress: Callable[[str], None] = lambda _: None
 ) -> Iterator[LiveStack]:
-    """Boot a stack and put it on the line until the context ends. Raises what `boot` raises."""
+    """Boot a stack and put it on the line until the context ends. Raises what `boot` raises, and ProtocolError."""
+    spoken = {link: protocol(link.protocol) for link in spec.links}
     # A tap begins to listen when its target is ready: until then whoever connects is refused, as without a tap.
     with boot(spec, logs, fixed_ports=fixed_ports, progress=progress) as running:
         live = LiveStack(running)
-        with taps(list(_tap_points(live)), live.recorder, live.sinks.__contains__, live.scripts.get):
+        points = list(_tap_points(live, spoken))
+        with taps(points, live.recorder, live.sinks.__contains__, live.scripts.get, live.whose):
             yield live
 
 
-def _tap_points(live: LiveStack) -> Iterator[TapPoint]:
+def _tap_points(live: LiveStack, spoken: Mapping[Link, LinkProtocol]) -> Iterator[TapPoint]:
     booted = {service.name: service for service in live.spec.services}
     for link in live.spec.links:
         if not link.tap:
@@ -102,5 +127,5 @@ def _tap_points(live: LiveStack) -> Iterator[TapPoint]:
         key = (link.target, link.port)
         port = booted[link.target].ports[link.port] if link.target in booted else live.spec.neighbours[key]
         for call_id in map(str, live.spec.slots.ids()) if port.per_call else (None,):
-            upstream = live.port(*key, call_id) if link.target in booted else None
-            yield TapPoint(link, live.tapped_port(*key, call_id), upstream)
+            upstream = live.address(*key, call_id) if link.target in booted else None
+            yield TapPoint(link, spoken[link], live.tapped_port(*key, call_id), upstream)

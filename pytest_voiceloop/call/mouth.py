@@ -7,13 +7,17 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from pytest_voiceloop.call.pacing import frames_of
 from pytest_voiceloop.stack.process import StackError
 from pytest_voiceloop.stack.spec import CALLER, HOST
 from pytest_voiceloop.wire.datagrams import Datagram
-from pytest_voiceloop.wire.frames import Layout, encode_control, encode_hello
+from pytest_voiceloop.wire.frames import Layout, encode_audio_in, encode_control, encode_hello
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from pytest_voiceloop.call.live import LiveStack
 
@@ -53,6 +57,11 @@ class Mouth:
                 self.bye()
         self._connection.close()
         send_datagram(self._live.port("whisper", "register"), Datagram("BYE", self._call_id))
+
+
+def encode_clip(samples: NDArray[np.float32]) -> list[bytes]:
+    """A clip of 16 kHz float32 samples, shape (n,), as frames of 20 ms; the last one is padded with silence."""
+    return [encode_audio_in(frame) for frame in frames_of(samples)]
 
 
 def send_datagram(port: int, datagram: Datagram) -> None:

@@ -14,9 +14,12 @@ from pytest_voiceloop.wire.frames import Layout, encode_control, encode_hello, e
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pytest_voiceloop.stack.spec import LinkRole
-    from pytest_voiceloop.wire.frames import Frame
+    from pytest_voiceloop.measure.timeline import Role
+    from pytest_voiceloop.stack.spec import StackSpec
+    from pytest_voiceloop.wire.protocols import Passed
 
+PROTOCOL = "voiceloop-text"
+"""The protocol whose texts can be put in the place of others."""
 Key = tuple[str, int]
 """Utterance id, and the turn's index in its call."""
 
@@ -45,15 +48,26 @@ def scripts(turns: Iterable[Mapping[str, Any]]) -> dict[Key, Script]:
     return found
 
 
+def obstacle(spec: StackSpec) -> str:
+    """Why nothing can be replayed on this stack; empty if it can."""
+    links = {link.role: link for link in spec.links if link.tap}
+    for role in ("stt_llm", "llm_tts"):
+        if role not in links:
+            return f"no tapped link carries {role}"
+        if links[role].protocol != PROTOCOL:
+            return f"the link {role} speaks {links[role].protocol}, and only {PROTOCOL} can be said again"
+    return ""
+
+
 @dataclass(slots=True)
 class Rewriter:
     """One text link of one turn. Give it every frame that crosses; it returns the bytes to pass on instead."""
 
     script: Script
-    role: LinkRole
+    role: Role
     _passed: int = field(default=0, init=False)
 
-    def rewrite(self, frame: Frame) -> bytes:
+    def rewrite(self, frame: Passed) -> bytes:
         """The bytes for one frame; empty where the recorded reply has no more clauses."""
         match frame.kind:
             case "text":
@@ -69,7 +83,7 @@ class Rewriter:
             case "bye":
                 return encode_control("bye", Layout.TEXT)
             case _:
-                return encode_hello(frame.text)
+                return encode_hello(frame.payload.decode())
 
     def _text(self) -> bytes:
         if self.role == "stt_llm":

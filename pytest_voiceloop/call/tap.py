@@ -1,4 +1,4 @@
-"""Relays on the links of a stack: every byte is passed on as it comes, every frame is stamped.
+"""Relays on the links of a stack: every byte is passed on as it comes, whatever it says is stamped.
 
 A link whose target is not booted, or whose call is the judge's, has the harness itself at its end: frames are stamped
 and go nowhere.
@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 from pytest_voiceloop.call.replay import Rewriter
 from pytest_voiceloop.measure.timeline import Crossing
 from pytest_voiceloop.stack.spec import HOST
-from pytest_voiceloop.wire.frames import Decoder, Frame, Layout, WireError
+from pytest_voiceloop.wire.framed import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_voiceloop.call.replay import Script
     from pytest_voiceloop.stack.spec import Link
+    from pytest_voiceloop.wire.protocols import Direction, LinkProtocol, Passed
 
 _RECEIVE_BYTES = 65_536
 _CONNECT_TIMEOUT_S = 2.0
@@ -62,8 +63,9 @@ class TapPoint:
     """Where one tap listens and whom it feeds; `upstream` None makes the harness the end of the link."""
 
     link: Link
+    spoken: LinkProtocol
     listen: int
-    upstream: int | None
+    upstream: tuple[str, int] | None
 
 
 @contextlib.contextmanager
@@ -72,11 +74,13 @@ def taps(
     recorder: Recorder,
     is_sink: Callable[[str], bool],
     script: Callable[[str], Script | None] = lambda _: None,
+    whose: Callable[[], str] = lambda: "",
 ) -> Iterator[None]:
     """Keep every tap listening until the context ends, then close all of its connections.
 
     `is_sink(call_id)` says whether a call's frames go nowhere (the judge's), `script(call_id)` what is passed on in
-    place of its texts, if anything. Raises OSError naming the port.
+    place of its texts, if anything, and `whose()` to which call belongs what does not say so itself. Raises OSError
+    naming the port.
     """
     live: set[socket.socket] = set()
     relays: list[threading.Thread] = []
@@ -98,7 +102,7 @@ def taps(
                     with contextlib.suppress(OSError):
                         connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
                         relays[:] = [relay for relay in relays if relay.is_alive()]
-                        relay = _Relay(connection, key.data, recorder, is_sink, script, live)
+                        relay = _Relay(connection, key.data, recorder, is_sink, script, whose, live)
                         relays.append(_start(relay.run, f"tap-{key.data.link.role}"))
 
         acceptor = threading.Thread(target=accept, name="taps", daemon=True)
@@ -156,6 +160,7 @@ class _Relay:
         recorder: Recorder,
         is_sink: Callable[[str], bool],
         script: Callable[[str], Script | None],
+        whose: Callable[[], str],
         live: set[socket.socket],
     ) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -165,10 +170,14 @@ class _Relay:
         self.recorder = recorder
         self.is_sink = is_sink
         self.script = script
+        self.whose = whose
         self.rewriter: Rewriter | None = None
         self.live = live
         self.call_id = ""
-        self.decoder: Decoder | None = Decoder(point.link.layout)
+        self.conversation = point.spoken.open()
+        self.understood = True
+        # Both directions belong to one conversation.
+        self.feeding = threading.Lock()
         self.helpers: list[threading.Thread] = []
         # Nothing can reach the target any more.
         self.over = threading.Event()
@@ -178,33 +187,36 @@ class _Relay:
         """Relay until both directions have ended."""
         send: Callable[[bytes, int], None] | None = None
         held = b""
-        sink = False
+        sink = self.point.upstream is None and not self.point.spoken.greets
         try:
+            if not (sink or self.point.spoken.greets):
+                send = self._connect()
             while data := self.source.recv(_RECEIVE_BYTES):
                 at_ns = time.monotonic_ns()
                 rewriter = self._rewriter()
                 if send is not None and rewriter is None:
                     send(data, at_ns)
-                frames = self._decode(data)
+                passed = self._understand("forward", data)
                 if send is not None and rewriter is not None:
-                    # What is no frame goes on as it is, as ever.
-                    passed = data if self.decoder is None else b"".join(map(rewriter.rewrite, frames))
-                    if passed:
-                        send(passed, at_ns)
+                    # What is not understood goes on as it is, as ever.
+                    rewritten = b"".join(map(rewriter.rewrite, passed)) if self.understood else data
+                    if rewritten:
+                        send(rewritten, at_ns)
                 if send is None and not sink:
                     held += data
-                    if self.call_id or self.decoder is None:
+                    if self.call_id or not self.understood:
                         sink = self.point.upstream is None or self.is_sink(self.call_id)
                         if not sink:
                             # Before the stamps: what the target refuses has not crossed.
                             send = self._connect()
                             send(held, at_ns)
-                for frame in frames:
-                    self._stamp(frame, at_ns)
+                self._stamp(passed, at_ns)
+            self._stamp(self._understand("forward", b""), time.monotonic_ns())
             if send is not None:
                 send(b"", time.monotonic_ns())
         except OSError:
             # One side is gone; the other has to see that, and the turn that misses a frame reports it.
+            self._stamp(self._understand("forward", b""), time.monotonic_ns())
             self.over.set()
             for connection in (self.source, self.target):
                 if connection is not None:
@@ -223,35 +235,34 @@ class _Relay:
 
     def _rewriter(self) -> Rewriter | None:
         """What rewrites this turn's frames; a turn begins on an idle link, so never in the middle of a frame."""
-        script = self.script(self.call_id) if self.point.link.layout is Layout.TEXT else None
-        if script is None or self.decoder is None:
+        script = self.script(self.call_id) if self.point.spoken is TEXT else None
+        if script is None or not self.understood:
             self.rewriter = None
         elif self.rewriter is None or self.rewriter.script is not script:
             self.rewriter = Rewriter(script, self.point.link.role)
         return self.rewriter
 
-    def _decode(self, data: bytes) -> list[Frame]:
-        if self.decoder is None:
-            return []
-        try:
-            frames = self.decoder.feed(data)
-        except WireError as error:
-            # The target may refuse it; a tap passes on whatever comes, and only its stamps end here.
-            self.decoder = None
-            return [*error.frames, Frame("garbled", str(error).encode())]  # type: ignore[arg-type]
-        if frames and frames[0].kind == "hello":
-            self.call_id = frames[0].text
-        return frames
+    def _understand(self, direction: Direction, data: bytes) -> list[Passed]:
+        """What the bytes say. What the protocol cannot read is passed on all the same, and only its stamps end."""
+        with self.feeding:
+            passed = self.conversation.feed(direction, data) if self.understood else []
+            if passed and passed[-1].kind == "garbled":
+                self.understood = False
+        if passed and passed[0].kind == "hello":
+            self.call_id = passed[0].payload.decode()
+        return passed
 
-    def _stamp(self, frame: Frame, at_ns: int) -> None:
-        self.recorder.add(
-            Crossing(at_ns, self.point.link.role, self.call_id, frame.kind, frame.payload, frame.sample_rate_hz)
-        )
+    def _stamp(self, passed: list[Passed], at_ns: int) -> None:
+        for one in passed:
+            role = self.point.link.stamps(one.direction, self.point.spoken.stamps)
+            if role is not None:
+                call_id = self.call_id or self.whose()
+                self.recorder.add(Crossing(at_ns, role, call_id, one.kind, one.payload, one.sample_rate_hz))
 
     def _connect(self) -> Callable[[bytes, int], None]:
         """Connect to the target, and return what sends it data that came at a time; no data ends the stream."""
         assert self.point.upstream is not None
-        self.target = target = socket.create_connection((HOST, self.point.upstream), timeout=_CONNECT_TIMEOUT_S)
+        self.target = target = socket.create_connection(self.point.upstream, timeout=_CONNECT_TIMEOUT_S)
         self.live.add(target)
         target.settimeout(None)
         target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -286,7 +297,10 @@ class _Relay:
         """What the target says goes back as it is; that the target is gone is passed on as a reset."""
         try:
             while data := target.recv(_RECEIVE_BYTES):
+                at_ns = time.monotonic_ns()
                 self.source.sendall(data)
+                self._stamp(self._understand("back", data), at_ns)
+            self._stamp(self._understand("back", b""), time.monotonic_ns())
             self.source.shutdown(socket.SHUT_WR)
             # A process that was killed ends its stream as politely as one that has no more to say. What it answers to
             # the next frame tells the two apart; poll reports that, or the end of both directions, unasked.
@@ -297,6 +311,7 @@ class _Relay:
             gone = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except (OSError, ValueError):
             # ValueError: closed in the meantime by the other thread, so there is no descriptor to poll.
+            self._stamp(self._understand("back", b""), time.monotonic_ns())
             gone = True
         if gone:
             _reset(self.source)

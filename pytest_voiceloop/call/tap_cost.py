@@ -17,6 +17,7 @@ from typing import Literal
 
 from pytest_voiceloop.call.tap import Recorder, TapPoint, taps
 from pytest_voiceloop.stack.spec import HOST, Link
+from pytest_voiceloop.wire.framed import Framed
 from pytest_voiceloop.wire.frames import Layout, encode_hello
 
 Kind = Literal["text", "audio"]
@@ -51,8 +52,9 @@ def tap_cost(kind: Kind, frames: int) -> TapCost:
             upstream = ends.stdout.readline()
             if not upstream:
                 raise RuntimeError(f"the process at both ends of the link ended with exit code {ends.wait()}")
-            link = Link("tts_out", "near", "far", "listen", FRAMES[kind][0])
-            with taps([TapPoint(link, port, int(upstream))], Recorder(), lambda _: False):
+            link = Link("tts_out", "near", "far", "listen")
+            point = TapPoint(link, Framed(FRAMES[kind][0]), port, (HOST, int(upstream)))
+            with taps([point], Recorder(), lambda _: False):
                 took, _ = ends.communicate(f"{port}\n")
         finally:
             ends.kill()

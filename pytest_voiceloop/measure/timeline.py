@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+QUIET_NS = 1_500_000_000
+"""Where no END is spoken, what is said is over when nothing has come for this long."""
 Role = Literal["stt_llm", "llm_tts", "tts_out"]
 Event = Literal["t0", "t1", "t2_first", "t2_last", "t3_first", "t3_last", "t4_first", "t4_last", "t5"]
 EVENTS: tuple[Event, ...] = ("t0", "t1", "t2_first", "t2_last", "t3_first", "t3_last", "t4_first", "t4_last", "t5")
@@ -46,7 +48,7 @@ WHERE: Mapping[Event, str] = {
 class Crossing:
     """One frame that passed a tap. `at_ns` is CLOCK_MONOTONIC when its last byte had been read.
 
-    `payload` is UTF-8 text, or float32 little-endian samples at `sample_rate_hz`.
+    `kind` and `payload` are as in `wire.protocols.Passed`.
     """
 
     at_ns: int
@@ -64,15 +66,34 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What stands between two ENDs on one link: an utterance's transcript, or a reply. Cancelled frames are gone."""
+    """What stands between two ENDs on one link: an utterance's transcript, or a reply. Cancelled frames are gone.
+
+    `ended_ns` is when its END crossed. Bytes that nobody understands have none: their last one is their end.
+    """
 
     frames: tuple[Crossing, ...]
     ended_ns: int | None
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """Its texts, each with the deltas that go on with it."""
+        found: list[str] = []
+        for frame in self.frames:
+            if frame.kind == "delta" and found:
+                found[-1] += frame.text
+            elif frame.kind in ("text", "delta"):
+                found.append(frame.text)
+        return tuple(text.strip() for text in found)
+
+    @property
     def text(self) -> str:
-        """Its text frames, joined."""
-        return " ".join(frame.text.strip() for frame in self.frames).strip()
+        """All of its texts."""
+        return " ".join(self.texts).strip()
+
+    @property
+    def audio(self) -> tuple[Crossing, ...]:
+        """Its frames of samples."""
+        return tuple(frame for frame in self.frames if frame.kind == "audio")
 
 
 def parts(crossings: Iterable[Crossing], role: Role) -> list[Part]:
@@ -82,7 +103,10 @@ def parts(crossings: Iterable[Crossing], role: Role) -> list[Part]:
     for crossing in crossings:
         if crossing.role != role:
             continue
-        if crossing.kind in ("text", "audio"):
+        if crossing.kind in ("text", "delta", "audio", "bytes"):
+            if crossing.kind == "bytes" and frames and crossing.at_ns - frames[-1].at_ns > QUIET_NS:
+                found.append(Part(tuple(frames), frames[-1].at_ns))
+                frames = []
             frames.append(crossing)
         elif crossing.kind == "cancel":
             frames = []
@@ -90,7 +114,7 @@ def parts(crossings: Iterable[Crossing], role: Role) -> list[Part]:
             found.append(Part(tuple(frames), crossing.at_ns))
             frames = []
     if frames:
-        found.append(Part(tuple(frames), None))
+        found.append(Part(tuple(frames), frames[-1].at_ns if frames[-1].kind == "bytes" else None))
     return found
 
 

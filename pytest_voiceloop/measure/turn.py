@@ -105,6 +105,8 @@ class Turn:
     first_audio: Ledger
     missing: tuple[Event, ...]
     """Events that this stack should have shown and did not."""
+    errors: tuple[str, ...] = ()
+    """What came over a link in place of an answer, or could not be read: "llm_tts: … was answered 503"."""
     work_ms: Mapping[str, float | None] = field(default_factory=dict)
     """What each service needed, hidden by working ahead or not; see `timeline.work_ms`."""
     sound: Mapping[str, Sound] = field(default_factory=dict)
@@ -174,6 +176,7 @@ class Turn:
             "heard": self.heard.as_json(),
             "events_ms": dict(self.events_ms),
             "missing": list(self.missing),
+            "errors": list(self.errors),
             "ledgers": {"complete": self.complete.as_json(), "first_audio": self.first_audio.as_json()},
             "work_ms": dict(self.work_ms),
             "sound": {side: sound.as_json() for side, sound in self.sound.items()},

@@ -40,10 +40,12 @@ def allocate(spec: StackSpec, *, fixed: bool = False) -> Iterator[Addresses]:
 
     With `fixed` the services bind the seed's numbers, and only taps are allocated. Raises PortError.
     """
-    bound = {(s.name, name): port for s in spec.services for name, port in s.ports.items()} | dict(spec.neighbours)
-    tapped = {(link.target, link.port): bound[link.target, link.port] for link in spec.links if link.tap}
+    declared = {(s.name, name): port for s in spec.services for name, port in s.ports.items()} | dict(spec.neighbours)
+    there = {key: port for key, port in declared.items() if port.host is not None}
+    bound = {key: port for key, port in declared.items() if key not in there}
+    taps = {(link.target, link.port): link.tap for link in spec.links if link.tap}
     wanted = ([] if fixed else [("bind", key, port) for key, port in bound.items()]) + [
-        ("tap", key, port) for key, port in tapped.items()
+        ("tap", key, declared[key]) for key, tap in taps.items() if tap is True
     ]
     width = {True: spec.slots.width, False: 1}
     need = sum(width[port.per_call] for _, _, port in wanted)
@@ -53,10 +55,23 @@ def allocate(spec: StackSpec, *, fixed: bool = False) -> Iterator[Addresses]:
         for use, key, port in wanted:
             numbers[use, key] = at - (spec.slots.first if port.per_call else 0)
             at += width[port.per_call]
-        bind = {key: port.seed if fixed else numbers["bind", key] for key, port in bound.items()}
+        bind = {
+            key: _seed(key, port) if fixed or key in there else numbers["bind", key] for key, port in declared.items()
+        }
         if fixed:
             _check_fixed(spec, bound)
-        yield Addresses(bind, {key: numbers.get(("tap", key), number) for key, number in bind.items()})
+        asked = {key: tap for key, tap in taps.items() if tap is not True}
+        reach = {key: asked.get(key, numbers.get(("tap", key), number)) for key, number in bind.items()}
+        yield Addresses(bind, reach, {key: str(port.host) for key, port in there.items()})
+
+
+def _seed(key: tuple[str, str], port: Port) -> int:
+    if port.seed is None:
+        raise SpecError(
+            f"port {key[1]!r} of {key[0]} has no number in the fixed plan; give it one, or run with "
+            "--voiceloop-ports=auto"
+        )
+    return port.seed
 
 
 def _check_fixed(spec: StackSpec, bound: Mapping[tuple[str, str], Port]) -> None:
@@ -64,7 +79,8 @@ def _check_fixed(spec: StackSpec, bound: Mapping[tuple[str, str], Port]) -> None
     taken: dict[tuple[str, int], str] = {}
     for (owner, name), port in bound.items():
         whose = f"{'the caller' if owner == CALLER else owner}, {name}"
-        for number in [port.seed + call_id for call_id in ids] if port.per_call else [port.seed]:
+        seed = _seed((owner, name), port)
+        for number in [seed + call_id for call_id in ids] if port.per_call else [seed]:
             other = taken.setdefault((port.protocol, number), whose)
             if other != whose:
                 raise SpecError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_voiceloop.stack.spec import CALLER, Link, Pace, Port, Service, Slots, SpecError, StackSpec
-from pytest_voiceloop.wire.frames import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +29,9 @@ SERVICES = tuple(_ADDRESSES)
 SLOTS = Slots(count=7, step=2)
 """Every second call id: outbound's port of one call is the caller's of the next in the seed's plan."""
 LINKS = (
-    Link("stt_llm", "whisper", "llama", "listen", Layout.TEXT),
-    Link("llm_tts", "llama", "kokoro", "listen", Layout.TEXT),
-    Link("tts_out", "kokoro", "outbound", "audio", Layout.AUDIO_OUT),
+    Link("stt_llm", "whisper", "llama", "listen"),
+    Link("llm_tts", "llama", "kokoro", "listen"),
+    Link("tts_out", "kokoro", "outbound", "audio", "voiceloop-audio"),
 )
 
 

@@ -2,8 +2,9 @@
 
 A service's command may hold placeholders in braces. ``{llama.listen}`` in llama's own command is the address that it
 has to bind; in another service's command it is the address at which to reach it, which is a tap's where the link
-between the two has one. A per-call port stands as its base: the port of a call is base + call id. ``{calls}`` and
-``{python}`` stand for the call slots (``first:count:step``) and this interpreter.
+between the two has one. ``{llama.listen.host}`` and ``{llama.listen.port}`` are its two halves. A per-call port stands
+as its base: the port of a call is base + call id. ``{calls}`` and ``{python}`` stand for the call slots
+(``first:count:step``) and this interpreter.
 """
 
 from __future__ import annotations
@@ -13,37 +14,72 @@ import re
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from pytest_voiceloop.wire.frames import Layout
+    from pytest_voiceloop.measure.timeline import Role
+    from pytest_voiceloop.wire.protocols import Direction
 
 HOST = "127.0.0.1"
 Pace = Literal["asap", "realtime"]
 CALLER = "caller"
 """The harness's own name where a service is named: it is the neighbour at both ends of the stack."""
-_NAME = r"[a-z][a-z0-9_]*"
-_PLACEHOLDER = re.compile(rf"\{{({_NAME})\.({_NAME})\}}")
+NAME = r"[a-z][a-z0-9_]*"
+PLACEHOLDER = re.compile(rf"\{{({NAME})\.({NAME})(?:\.({NAME}))?\}}")
+"""Service, port and, where only that is wanted, ``host`` or ``port``."""
 
 
 class SpecError(ValueError):
-    """A stack that does not fit together; the message names the service or link, and the remedy."""
+    """A stack that does not fit together; the message names the service or link, and the remedy.
+
+    `at` is the place within the spec, such as ``("services", "llama", "command")`` or ``("links", 0, "port")``.
+    """
+
+    def __init__(self, message: str, *at: str | int) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port that a service binds. `seed` is its number (or base) in the fixed plan."""
+    """A port that a service binds. `seed` is its number (or base) in the fixed plan, None where it has none.
 
-    protocol: Literal["tcp", "udp"]
-    seed: int
+    `host` is where a service listens that runs already, at `seed`: it is reached there and nothing is allocated.
+    """
+
+    protocol: Literal["tcp", "udp"] = "tcp"
+    seed: int | None = None
     per_call: bool = False
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How a service shows that it can be called. Placeholders in `value` and `send` are filled.
+
+    ====  =========================================================================================
+    by    `value`
+    ====  =========================================================================================
+    line  nothing: it prints one line of JSON with the key "ready"
+    log   a regular expression that a line of its log matches
+    http  a URL that answers a GET with a status below 400
+    tcp   an address that takes a connection, is sent `send`, and answers with `expect` in it
+    call  a function that returns True: itself, or ``module:function``. It gets the service's
+          addresses by port name, ``{"http": "127.0.0.1:20001"}``
+    ====  =========================================================================================
+    """
+
+    by: Literal["line", "log", "http", "tcp", "call"] = "line"
+    value: str | Callable[[Mapping[str, str]], bool] = ""
+    send: str = ""
+    expect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One subprocess of the stack."""
+    """One subprocess of the stack; without a command one that runs already, at the hosts of its ports."""
 
     name: str
     command: tuple[str, ...]
@@ -52,27 +88,70 @@ class Service:
     cwd: Path | None = None
     cold_start_s: float = 120.0
     grace_s: float = 2.0
+    ready: Ready = Ready()
+    stop_signal: str = "SIGTERM"
+    source: str = ""
+    """Where it is declared, for messages; empty where that is Python."""
 
-
-LinkRole = Literal["stt_llm", "llm_tts", "tts_out"]
+    def at(self, key: str) -> str:
+        """Where one of its fields was set, as a message begins."""
+        return f"{self.source}.{key}" if self.source else f"the {key} of {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A TCP connection per call over which `source` feeds `target` on one of its ports.
+    """A TCP connection over which `source` feeds `target` on one of its ports, or asks it and is answered.
 
-    `role` says which events its frames stamp: T1, T2 or T3. `control` says that END and CANCEL are spoken on it.
-    `delay_ms` makes the tap hold every frame back after it was stamped, which slows `target` down.
+    What passes in the direction that its protocol stamps is `role`'s: ``stt_llm`` the transcript (T1), ``llm_tts`` the
+    reply's text (T2), ``tts_out`` the reply's audio (T3). `other` is the role of what passes the other way, where that
+    is seen on no link of its own: a language model's request holds the transcript. `delay_ms` makes the tap hold
+    whatever goes to `target` back after it was stamped, which slows `target` down. `tap` may be the port at which the
+    tap has to listen, for a source that cannot be told another.
     """
 
-    role: LinkRole
+    role: Role
     source: str
     target: str
     port: str
-    layout: Layout
-    tap: bool = True
-    control: bool = True
+    protocol: str = "voiceloop-text"
+    tap: bool | int = True
+    other: Role | None = None
     delay_ms: float = 0.0
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Whatever it shows, if it is tapped."""
+        return (self.role,) if self.other is None else (self.role, self.other)
+
+    def stamps(self, direction: Direction, of_protocol: Direction) -> Role | None:
+        """The role of what passes in one direction; `of_protocol` is the one that the protocol stamps."""
+        return self.role if direction == of_protocol else self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The caller's side of the stack.
+
+    `protocol` is the name of an entry point of the group ``voiceloop.callers``, `options` are what it takes. A reply is
+    over when END comes for it, when BYE closes the call, or when nothing has come for a while (quiescence).
+    """
+
+    protocol: str = "voiceloop"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    end_of_reply: Literal["end", "bye", "quiescence"] = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Who re-transcribes what was heard. ``voiceloop`` is a call of its own to the service that hears the caller.
+
+    ``openai`` and ``wyoming`` ask `service` at `port` in that protocol; `model` is what openai is asked for.
+    """
+
+    protocol: Literal["voiceloop", "openai", "wyoming", "none"] = "voiceloop"
+    service: str = ""
+    port: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,61 +195,14 @@ class StackSpec:
     pace: Pace = "asap"
     slots: Slots = Slots()
     scripted: bool = False
+    caller: Caller = Caller()
+    judge: Judge = Judge()
 
     def __post_init__(self) -> None:
         """Raise SpecError where the parts do not fit."""
-        names = [service.name for service in self.services]
-        for name in names:
-            if names.count(name) > 1:
-                raise SpecError(f"two services are called {name!r}; give each a name of its own")
-            if not re.fullmatch(_NAME, name) or name == CALLER:
-                raise SpecError(f"{name!r} is no name for a service; take lower-case letters, not {CALLER!r}")
-        for service in self.services:
-            if isinstance(service.command, str) or not service.command:
-                raise SpecError(
-                    f"the command of {service.name} is {service.command!r}; "
-                    'give a tuple of words, such as ("{python}", "serve.py")'
-                )
-            for port in service.ports:
-                if not re.fullmatch(_NAME, port):
-                    raise SpecError(f"{port!r} is no name for a port of {service.name}; take lower-case letters")
-        declared = {(s.name, name): port for s in self.services for name, port in s.ports.items()}
-        declared.update(self.neighbours)
-        by_name = {service.name: service for service in self.services}
-        for link in self.links:
-            where = f"the link {link.role} ({link.source} → {link.target})"
-            if link.source not in by_name and link.target not in by_name:
-                raise SpecError(f"{where} joins no service of this stack; the services are {', '.join(names)}")
-            target = by_name.get(link.target)
-            if target is not None and link.port not in target.ports:
-                raise SpecError(
-                    f"{where} goes to port {link.port!r}, which {link.target} does not declare; "
-                    f"it has {', '.join(target.ports) or 'none'}"
-                )
-            port_of_link = declared.get((link.target, link.port))
-            if port_of_link is None:
-                raise SpecError(
-                    f"{where} goes to port {link.port!r} of a neighbour that is not declared; "
-                    f"add ({link.target!r}, {link.port!r}) to the neighbours, or boot {link.target}"
-                )
-            if port_of_link.protocol != "tcp":
-                raise SpecError(f"{where} goes to port {link.port!r}, which is UDP; a link is a TCP connection")
-            if link.delay_ms and not link.tap:
-                raise SpecError(f"{where} has a delay but no tap; set tap=True, or take the delay away")
-        if len({link.role for link in self.links}) < len(self.links):
-            raise SpecError("two links have the same role; each of stt_llm, llm_tts and tts_out may stand once")
-        self._check_placeholders()
+        from pytest_voiceloop.stack.checks import check
 
-    def _check_placeholders(self) -> None:
-        known = {(s.name, p) for s in self.services for p in s.ports} | set(self.neighbours)
-        for service in self.services:
-            for text in (*service.command, *service.env.values()):
-                for owner, port in _PLACEHOLDER.findall(text):
-                    if (owner, port) not in known:
-                        raise SpecError(
-                            f"the command of {service.name} asks for {{{owner}.{port}}}, which nothing declares; "
-                            f"there are {', '.join(sorted(f'{{{o}.{p}}}' for o, p in known))}"
-                        )
+        check(self)
 
     def service(self, name: str) -> Service:
         """The service of that name. Raises SpecError."""
@@ -179,9 +211,14 @@ class StackSpec:
                 return service
         raise SpecError(f"no service is called {name!r}; there are {', '.join(s.name for s in self.services)}")
 
-    def link(self, role: LinkRole) -> Link | None:
-        """The link of that role, None where the stack has none."""
-        return next((link for link in self.links if link.role == role), None)
+    def with_service(self, service: Service) -> StackSpec:
+        """This stack with a service of its own in the place of the one of that name; its links stay. Raises SpecError.
+
+        Without ports it has those of the one that it replaces.
+        """
+        before = self.service(service.name)
+        new = service if service.ports else replace(service, ports=before.ports)
+        return replace(self, services=tuple(new if one is before else one for one in self.services))
 
     def only(self, name: str) -> StackSpec:
         """One service of it, with the harness in its neighbours' places. Raises SpecError."""
@@ -236,12 +273,21 @@ class Addresses:
 
     bind: Mapping[tuple[str, str], int]
     reach: Mapping[tuple[str, str], int]
+    hosts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Where the ports of services that run already are; all others are on loopback."""
+
+    def host(self, owner: str, port: str) -> str:
+        """Where a port's service itself listens."""
+        return self.hosts.get((owner, port), HOST)
 
     def fill(self, service: str, text: str, slots: Slots) -> str:
         """`text` with its placeholders replaced, as `service` has to see them."""
 
         def one(match: re.Match[str]) -> str:
             key = (match[1], match[2])
-            return f"{HOST}:{(self.bind if match[1] == service else self.reach)[key]}"
+            number = (self.bind if match[1] == service else self.reach)[key]
+            # A tap is on loopback, whatever is behind it.
+            host = self.host(*key) if number == self.bind[key] else HOST
+            return {"host": host, "port": str(number), None: f"{host}:{number}"}[match[3]]
 
-        return _PLACEHOLDER.sub(one, text).replace("{calls}", str(slots)).replace("{python}", sys.executable)
+        return PLACEHOLDER.sub(one, text).replace("{calls}", str(slots)).replace("{python}", sys.executable)

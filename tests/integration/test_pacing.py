@@ -6,17 +6,17 @@ import time
 import numpy as np
 import pytest
 
+from pytest_voiceloop.call.mouth import encode_clip
 from pytest_voiceloop.call.pacing import (
     FRAME_MS,
     FRAME_NS,
-    SILENT_FRAME,
     Pacing,
-    encode_clip,
     pace,
     pacing_in_background,
 )
 from pytest_voiceloop.wire.frames import Decoder, Frame, Layout, encode_hello
 
+SILENT_FRAME = encode_clip(np.zeros(320, np.float32))[0]
 CLIP = encode_clip(np.full(16_000 * 200 // 1000, 0.5, np.float32))
 
 
@@ -40,7 +40,7 @@ class Line:
 
 def paced(clip: list[bytes], frames_wanted: int, start_ns: int | None = None) -> tuple[Line, Pacing]:
     line, pacing = Line(frames_wanted), Pacing(start_ns or time.monotonic_ns(), [])
-    pace(clip, line.send, pacing, line.done)
+    pace(clip, SILENT_FRAME, line.send, pacing, line.done)
     return line, pacing
 
 
@@ -97,7 +97,7 @@ def test_a_line_that_blocks_does_not_shift_the_frames_after_it() -> None:
                 time.sleep(0.001)
             caught_up.append(len(pacing.lateness_ms))
 
-    pace(CLIP, send, pacing, line.done)
+    pace(CLIP, SILENT_FRAME, send, pacing, line.done)
     assert caught_up == [2]
     # The third frame was due forty milliseconds before the line was free again.
     assert pacing.lateness_ms[2] >= 2 * FRAME_MS
@@ -130,7 +130,7 @@ def test_the_background_ends_with_its_context() -> None:
         line.send(frame)
         heard.set()
 
-    with pacing_in_background(CLIP, send, pacing):
+    with pacing_in_background(CLIP, SILENT_FRAME, send, pacing):
         assert heard.wait(20)
     assert threading.active_count() == before
 
@@ -142,6 +142,6 @@ def test_a_line_that_breaks_ends_the_pace_quietly() -> None:
         broke.set()
         raise BrokenPipeError
 
-    with pacing_in_background(CLIP, send, Pacing(time.monotonic_ns(), [])):
+    with pacing_in_background(CLIP, SILENT_FRAME, send, Pacing(time.monotonic_ns(), [])):
         assert broke.wait(20)
     assert threading.active_count() == before

@@ -26,10 +26,12 @@ from pytest_voiceloop.wire.frames import (
     encode_hello,
     encode_text,
 )
+from pytest_voiceloop.wire.protocols import protocol
 
 PATIENCE_S = 20.0
-TEXT = Link("stt_llm", "ear", "brain", "listen", Layout.TEXT)
-AUDIO = Link("tts_out", "mouth", "line", "listen", Layout.AUDIO_OUT)
+TEXT = Link("stt_llm", "ear", "brain", "listen")
+SPOKEN = protocol("voiceloop-text")
+AUDIO = Link("tts_out", "mouth", "line", "listen", "voiceloop-audio")
 HELLO = encode_hello("151")
 
 
@@ -87,7 +89,9 @@ class Tapped:
 @contextlib.contextmanager
 def tapped(upstream: int | None, link: Link = TEXT, sinks: frozenset[str] = frozenset()) -> Iterator[Tapped]:
     recorder, port = Recorder(), free_port()
-    with taps([TapPoint(link, port, upstream)], recorder, sinks.__contains__):
+    with taps(
+        [TapPoint(link, protocol(link.protocol), port, upstream and (HOST, upstream))], recorder, sinks.__contains__
+    ):
         yield Tapped(recorder, port)
 
 
@@ -252,7 +256,7 @@ def test_upstream_that_refuses_is_a_reset_and_no_crossing() -> None:
 def test_a_listener_refused_its_port_is_named() -> None:
     with socket.create_server((HOST, 0)) as foreign:
         port = foreign.getsockname()[1]
-        points = [TapPoint(TEXT, port, None)]
+        points = [TapPoint(TEXT, SPOKEN, port, None)]
         with (
             pytest.raises(OSError, match=f"the harness cannot listen on {HOST}:{port}"),
             taps(points, Recorder(), lambda _: False),
@@ -263,7 +267,7 @@ def test_a_listener_refused_its_port_is_named() -> None:
 def test_the_taps_before_a_refused_one_are_closed_again() -> None:
     with socket.create_server((HOST, 0)) as foreign:
         first = free_port()
-        points = [TapPoint(TEXT, first, None), TapPoint(TEXT, foreign.getsockname()[1], None)]
+        points = [TapPoint(TEXT, SPOKEN, first, None), TapPoint(TEXT, SPOKEN, foreign.getsockname()[1], None)]
         with pytest.raises(OSError, match="cannot listen"), taps(points, Recorder(), lambda _: False):
             pass
         with pytest.raises(ConnectionRefusedError):

@@ -9,12 +9,11 @@ from pytest_voiceloop.stack import ports
 from pytest_voiceloop.stack.ports import PAGE, PortError, allocate
 from pytest_voiceloop.stack.reference import reference_stack
 from pytest_voiceloop.stack.spec import Addresses, Link, Port, Service, Slots, SpecError, StackSpec
-from pytest_voiceloop.wire.frames import Layout
 
 
 def one_service(*, slots: Slots | None = None, tap: bool = True, **declared: Port) -> StackSpec:
     service = Service("brain", ("brain",), declared or {"listen": Port("tcp", 8083)})
-    links = (Link("stt_llm", "ear", "brain", "listen", Layout.TEXT),) if tap and not declared else ()
+    links = (Link("stt_llm", "ear", "brain", "listen"),) if tap and not declared else ()
     return StackSpec((service,), links, {}, slots=slots or Slots())
 
 
@@ -118,7 +117,7 @@ def test_the_fixed_plan_binds_its_own_numbers_and_taps_elsewhere() -> None:
         number = free.getsockname()[1]
     spec = StackSpec(
         (Service("brain", ("brain",), {"listen": Port("tcp", number)}),),
-        (Link("stt_llm", "ear", "brain", "listen", Layout.TEXT),),
+        (Link("stt_llm", "ear", "brain", "listen"),),
         {},
     )
     with allocate(spec, fixed=True) as made:

@@ -9,11 +9,10 @@ import pytest
 
 from pytest_voiceloop.stack.reference import reference_stack
 from pytest_voiceloop.stack.spec import Addresses, Link, Port, Service, Slots, SpecError, StackSpec
-from pytest_voiceloop.wire.frames import Layout
 
 EAR = Service("ear", ("ear", "--brain", "{brain.listen}"), {})
 BRAIN = Service("brain", ("brain", "--listen", "{brain.listen}"), {"listen": Port("tcp", 8083), "tell": Port("udp", 1)})
-LINK = Link("stt_llm", "ear", "brain", "listen", Layout.TEXT)
+LINK = Link("stt_llm", "ear", "brain", "listen")
 
 
 def stack(*services: Service, links: tuple[Link, ...] = (LINK,), neighbours: Any = None) -> StackSpec:
@@ -55,7 +54,7 @@ def test_a_link_to_an_undeclared_neighbour_is_named() -> None:
 
 
 def test_a_link_to_a_declared_neighbour_is_accepted() -> None:
-    assert stack(EAR, neighbours={("brain", "listen"): Port("tcp", 8083)}).link("stt_llm") == LINK
+    assert stack(EAR, neighbours={("brain", "listen"): Port("tcp", 8083)}).links == (LINK,)
 
 
 @pytest.mark.parametrize("slots", [{"count": 0}, {"step": 0}, {"first": -1}])
@@ -72,10 +71,6 @@ def test_slots_say_ids_width_and_the_services_notation() -> None:
 def test_an_unknown_service_is_named() -> None:
     with pytest.raises(SpecError, match="no service is called 'mouth'; there are ear, brain"):
         stack().service("mouth")
-
-
-def test_a_missing_link_is_none() -> None:
-    assert stack().link("tts_out") is None
 
 
 # --- placeholders

@@ -1,5 +1,6 @@
 """Every decoder on bytes that nobody meant: no crash, no guess, and the same verdict however they were cut."""
 
+import importlib.metadata
 import struct
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_voiceloop.wire import datagrams, frames, rtp
 from pytest_voiceloop.wire.frames import Decoder, Layout, WireError
+from pytest_voiceloop.wire.protocols import GROUP, protocol
 
 words = st.one_of(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(2**32 - 4, 2**32 - 1))
 headers = st.builds(lambda *values: struct.pack(">III", *values), words, words, words)
@@ -120,3 +122,15 @@ def test_an_rtp_packet_that_is_understood_lies_in_what_came(data):
 @given(st.lists(st.floats(width=32), max_size=40).map(lambda values: np.array(values, np.float32)))
 def test_any_samples_are_encoded(values):
     assert len(rtp.encode_ulaw(values)) == len(values)
+
+
+@pytest.mark.parametrize("name", sorted(importlib.metadata.entry_points(group=GROUP).names))
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["forward", "back"]), st.binary(max_size=60) | headers), max_size=8))
+def test_no_protocol_raises_on_garbage_until_it_says_that_it_is_garbled(name, steps):
+    conversation = protocol(name).open()
+    for direction, data in steps:
+        kinds = [passed.kind for passed in conversation.feed(direction, data)]
+        assert "garbled" not in kinds[:-1]
+        if kinds[-1:] == ["garbled"]:
+            break

@@ -8,7 +8,6 @@ import pytest
 
 from pytest_voiceloop.report import journal
 
-
 REPORT = (sys.executable, "-m", "pytest_voiceloop.cli", "report")
 
 

@@ -75,6 +75,11 @@ def test_a_stream_without_done_ends_with_the_answer():
     ]  # fmt: skip
 
 
+def test_half_a_character_is_replaced():
+    half = b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d!"}}]}\n\n'
+    assert said(("forward", QUESTION), *streamed(half, DONE))[2:] == [("back", "delta", "?!"), ("back", "end", "")]
+
+
 def test_only_the_first_choice_is_the_reply():
     other = b'data: {"choices":[{"index":1,"delta":{"content":"No."}},{"index":0,"delta":{"content":"Yes."}}]}\n\n'
     assert said(("forward", QUESTION), *streamed(other, DONE))[2:] == [("back", "delta", "Yes."), ("back", "end", "")]
@@ -191,6 +196,12 @@ def test_hanging_up_within_an_answer_takes_it_back():
     steps = [("forward", QUESTION), *(("back", data) for data in STREAMED[:3]), ("forward", b"")]
     rest = [("back", data) for data in STREAMED[3:4]]
     assert said(*steps, *rest, ("back", b""))[2:] == [DELTAS[0], ("back", "cancel", "")]
+
+
+@pytest.mark.parametrize("first", ["forward", "back"])
+def test_hanging_up_after_done_takes_nothing_back(first):
+    steps = [("forward", QUESTION), *(("back", data) for data in STREAMED[:-1]), (first, b"")]
+    assert said(*steps, ("back", b""))[2:] == [*DELTAS, ("back", "end", "")]
 
 
 def test_one_who_closes_his_side_after_the_request_is_still_answered():

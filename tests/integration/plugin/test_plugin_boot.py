@@ -68,7 +68,7 @@ def test_a_missing_model_fails_a_required_run_with_its_cure(repository, monkeypa
         (
             """command=("sh", "-c", "echo '{not json'; sleep 60"), cold_start_s=0.5""",
             [
-                "whisper printed no ready line within 0.5 s. Give it a longer cold start if it was still loading, or *",
+                "whisper printed no ready line within 0.5 s. Give it a longer cold start if it was still loading, *",
                 "log: */whisper.log",
                 "{not json",
             ],

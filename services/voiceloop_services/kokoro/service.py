@@ -54,6 +54,9 @@ class _Slot:
         self.queue = CallQueue(control)
         self.changed = threading.Condition(lock)
         self.llama: socket.socket | None = None
+        # The llama connection of the call that outbound means. The next call's can come before outbound's BYE for this
+        # one: they take different ways.
+        self.own: socket.socket | None = None
         # Outbound knows of the call: from REGISTER, or the first audio, until BYE is on its way to it.
         self.known = False
         self.wants_connection = False
@@ -102,6 +105,7 @@ class Kokoro:
             elif datagram.verb == "REGISTER":
                 with self._lock:
                     slot.known = slot.wants_connection = slot.link.may_connect = True
+                    slot.own = slot.llama
                     slot.changed.notify()
             elif datagram.verb == "BYE":
                 with self._lock:
@@ -118,8 +122,10 @@ class Kokoro:
             slot.link.may_connect = False
         else:
             self._log.info("call %s: hung up, %d clauses discarded", slot.call_id, slot.queue.clear())
-            # What llama still has to say on that connection is read and forgotten.
-            slot.llama = None
+            if slot.llama is slot.own:
+                # What llama still has to say on that connection is read and forgotten.
+                slot.llama = None
+            slot.own = slot.llama
             slot.known = slot.wants_connection = False
             slot.over.set()
             slot.over = threading.Event()
@@ -163,6 +169,7 @@ class Kokoro:
                 with contextlib.suppress(OSError):
                     slot.llama.shutdown(socket.SHUT_RDWR)
             slot.llama = connection
+            slot.own = slot.own or connection
             self._log.info("call %s: llama connected from %s", call_id, peer)
         return slot
 
@@ -273,6 +280,7 @@ class Kokoro:
                 elif item is not None and item.kind == "bye":
                     # From here on a REGISTER is for the next call, and a BYE datagram only cleans up.
                     slot.known = False
+                    slot.own = slot.llama
             if isinstance(item, sound.Chunk):
                 if not slot.link.send_audio(item.samples, sound.SAMPLE_RATE_HZ, over):
                     self._give_up(slot, over)

@@ -212,32 +212,36 @@ class Kokoro:
     def speak_forever(self) -> None:
         """Speak chunk after chunk, the calls taking turns."""
         while True:
-            with self._lock:
-                while (job := self._next_job()) is None:
-                    self._work.wait()
-                slot, clause = job
-                if clause.opens and clause.making is None:
-                    slot.made_s = 0.0
-            started_s = time.monotonic()
-            chunk = self._next_chunk(slot, clause)
-            took_s = time.monotonic() - started_s
-            made_s = len(chunk.samples) / sound.SAMPLE_RATE_HZ if chunk else 0.0
-            # Before the chunk can leave: a harness reads it when the reply has ended.
-            runtime.count(slot.call_id, audio_s=made_s)
-            with self._lock:
-                clause.took_s += took_s
-                clause.made_s += made_s
-                slot.made_s += made_s
-                clause.done = chunk is None or chunk.last
-                if chunk:
-                    clause.chunks.append(chunk)
-                slot.changed.notify()
-            if clause.done or clause.dropped:
-                self._log.info(
-                    "call %s: %r is %.2f s of audio, made in %.2f s%s",
-                    *(slot.call_id, clause.text, clause.made_s, clause.took_s),
-                    ", discarded" if clause.dropped else "",
-                )
+            self._speak_next()
+
+    def _speak_next(self) -> None:
+        # On its own, so that what it holds in hand while it waits for the next chunk is nothing.
+        with self._lock:
+            while (job := self._next_job()) is None:
+                self._work.wait()
+            slot, clause = job
+            if clause.opens and clause.making is None:
+                slot.made_s = 0.0
+        started_s = time.monotonic()
+        chunk = self._next_chunk(slot, clause)
+        took_s = time.monotonic() - started_s
+        made_s = len(chunk.samples) / sound.SAMPLE_RATE_HZ if chunk else 0.0
+        # Before the chunk can leave: a harness reads it when the reply has ended.
+        runtime.count(slot.call_id, audio_s=made_s)
+        with self._lock:
+            clause.took_s += took_s
+            clause.made_s += made_s
+            slot.made_s += made_s
+            clause.done = chunk is None or chunk.last
+            if chunk and not clause.dropped:
+                clause.chunks.append(chunk)
+            slot.changed.notify()
+        if clause.done or clause.dropped:
+            self._log.info(
+                "call %s: %r is %.2f s of audio, made in %.2f s%s",
+                *(slot.call_id, clause.text, clause.made_s, clause.took_s),
+                ", discarded" if clause.dropped else "",
+            )
 
     def _next_job(self) -> tuple[_Slot, Clause] | None:
         for slot in self._turns:

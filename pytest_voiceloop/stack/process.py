@@ -21,6 +21,8 @@ EXIT_MISSING = 69
 """A service that lacks something exits with this code after one JSON line, ``{"missing": …, "cure": …}``."""
 LOG_TAIL_LINES = 40
 _LOG_TAIL_BYTES = 65_536
+_SHIM_GRACE_S = 3.0
+"""How long a shim may take beyond its service's grace."""
 _SHIM = Path(__file__).with_name("shim.py")
 
 
@@ -117,10 +119,9 @@ class Process:
         """End the service and all it started. Returns when nothing of it is left. A second call does nothing."""
         if self.lifeline < 0:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self.popen.terminate()
         try:
-            self.popen.wait(self.grace_s + 3)
+            self.popen.terminate()
+            self.popen.wait(self.grace_s + _SHIM_GRACE_S)
         except subprocess.TimeoutExpired:
             # The shim itself does not answer. Its death takes the service along (PR_SET_PDEATHSIG), and the group
             # is what the service started without a session of its own.
@@ -128,8 +129,18 @@ class Process:
                 os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
         finally:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the lifeline: whatever is left of the service is killed in a moment, without its grace."""
+        if self.lifeline >= 0:
             os.close(self.lifeline)
             self.lifeline = -1
+
+    def wait_gone(self) -> None:
+        """Wait a little for a service that was let go."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(_SHIM_GRACE_S)
 
 
 def spawn(

@@ -1,7 +1,9 @@
-"""Services that die in mid-turn, and test runs that do: what is told, what is kept, and that nothing is left."""
+"""Services that die in mid-turn, and tests that time out: what is told, what is kept, and that nothing is left.
+
+Signals to the run itself stand in supervision/test_signals.
+"""
 
 import json
-import signal
 import sys
 
 import pytest
@@ -70,21 +72,6 @@ def test_a_service_that_dies_twice_is_not_started_a_third_time(repository):
     result.stdout.fnmatch_lines(["*ERROR at setup of test_it?2?*", "llama died: killed by signal 9.", "command: *"])
 
 
-def test_kill_9_leaves_no_service_and_a_journal_to_report_from(repository):
-    run = repository.start_in_the_second_turn()
-    assert len(repository.processes()) == 2 * 4, "a shim and a service each"
-    run.kill()
-    run.wait()
-    # The promise is one second; a machine that is busy with other tests gets a little more.
-    repository.until(lambda: not repository.processes(), "the services' end", 1.5)
-    document = journal.from_journal(journal.read(repository.found("run-*/journal.jsonl")[0]))
-    assert turns_of(document) == [("unfinished", ["ok"])]
-    assert len(document["services"]) == 4
-    assert document["settings"]["pace"] == "asap"
-    assert repository.schema_problems(document) == []
-    assert not (repository.results / "run.json").exists()
-
-
 def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
     run = repository.start_in_the_second_turn()
     run.kill()
@@ -98,16 +85,6 @@ def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
     told = repository.pytester.run(*command, "--format", "text")
     assert told.ret == 0
     told.stdout.fnmatch_lines(["=== *SCRIPTED*", "voiceloop: 1 test unfinished, 1 of 1 turn ok*"])
-
-
-def test_ctrl_c_writes_the_reports_and_leaves_nothing(repository):
-    run = repository.start_in_the_second_turn("--voiceloop-report=html")
-    run.send_signal(signal.SIGINT)
-    assert run.wait(30) == pytest.ExitCode.INTERRUPTED
-    assert not repository.processes()
-    assert turns_of(repository.document) == [("unfinished", ["ok"])]
-    assert (repository.results / "report.html").exists()
-    assert "voiceloop: 1 test unfinished, 1 of 1 turn ok" in repository.said
 
 
 def test_a_test_that_times_out_fails_keeps_its_turns_and_the_stack_serves_the_next(repository):

@@ -1,4 +1,4 @@
-"""Reports are written however a run ends; how one that is killed leaves its journal stands in test_plugin_death."""
+"""Reports are written however a run ends; that one which is killed leaves its journal stands in test_signals."""
 
 import json
 

@@ -24,10 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="a whole run on a scripted stack, without any model, and its report")
     demo.add_argument("--dir", type=Path, default=Path("voiceloop-demo"), help="where the report goes")
 
-    doctor = commands.add_parser("doctor", help="what the reference stack needs and what is missing, one cure a line")
+    init = commands.add_parser("init", help="write a commented voiceloop.toml for a stack of your own")
+    init.add_argument("file", nargs="?", type=Path, default=Path("voiceloop.toml"), help="default: %(default)s")
+
+    doctor = commands.add_parser("doctor", help="what a stack needs and what is missing, one cure a line")
+    doctor.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        help="a voiceloop.toml or pyproject.toml (default: the one in this folder, else the reference stack)",
+    )
     doctor.add_argument("--json", action="store_true")
 
-    selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; half a minute")
+    selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; 45 seconds")
     selftest.add_argument("--json", action="store_true")
     selftest.add_argument("--busy", action="store_true", help="keep every core busy meanwhile, to see what that does")
 
@@ -36,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.add_argument("--format", choices=FORMATS, required=True, help="summary is Markdown, as for a CI job")
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="where it goes (default: standard output)")
 
-    compare = commands.add_parser("compare", help="two run.json: exit 0 same or better, 1 regressed, 125 cannot tell")
-    compare.add_argument("base", type=Path)
-    compare.add_argument("head", type=Path)
+    compare = commands.add_parser("compare", help="two runs: exit 0 same or better, 1 regressed, 125 cannot tell")
+    for name in ("base", "head"):
+        compare.add_argument(name, type=Path, help="a run.json, a baseline, or a journal.jsonl")
     compare.add_argument("--rule", default=None, help="what a change has to exceed, such as 10%%,25ms")
     compare.add_argument("--json", action="store_true")
 
@@ -60,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         from pytest_voiceloop.doctor import run_doctor
 
-        return run_doctor(as_json=options.json)
+        return run_doctor(options.file, as_json=options.json)
+    if options.command == "init":
+        return _init(options.file)
     if options.command == "selftest":
         from pytest_voiceloop.call.selftest import run_self_test
 
@@ -72,6 +83,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pytest_voiceloop.call.osr import pull_osr
 
     return pull_osr(options.to)
+
+
+def _init(path: Path) -> int:
+    from pytest_voiceloop.config import STARTER, ConfigError, find
+
+    try:
+        there = find([path.parent])
+        if there is not None:
+            print(f"voiceloop init: {there} is there already; change that one, or remove it first", file=sys.stderr)
+            return 2
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STARTER.read_text(encoding="utf-8"))
+    except (ConfigError, OSError) as error:
+        print(f"voiceloop init: {error}", file=sys.stderr)
+        return 2
+    print(f"{path} is written. Correct its commands and addresses, then: voiceloop doctor {path}")
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -94,13 +122,12 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pytest_voiceloop import baselines
     from pytest_voiceloop.measure.comparing import parse_rule
-    from pytest_voiceloop.report import comparison
+    from pytest_voiceloop.report import comparison, saved
 
     try:
         rule = parse_rule(options.rule) if options.rule else None
-        base, head = baselines.load(options.base), baselines.load(options.head)
+        base, head = saved.load(options.base), saved.load(options.head)
     except ValueError as error:
         print(f"voiceloop compare: {error}", file=sys.stderr)
         return 2
@@ -112,7 +139,8 @@ def _compare(options: argparse.Namespace) -> int:
 def _demo(folder: Path) -> int:
     tests = Path(__file__).parent / "demo"
     # What the shell asks of other runs is not meant for this one, which is scripted and needs no model.
-    env = {key: value for key, value in os.environ.items() if key not in ("VOICELOOP_REQUIRE", "PYTEST_ADDOPTS")}
+    of_others = ("VOICELOOP_REQUIRE", "VOICELOOP_CONFIG", "PYTEST_ADDOPTS")
+    env = {key: value for key, value in os.environ.items() if key not in of_others}
     return subprocess.call(
         [
             *(sys.executable, "-m", "pytest", str(tests), f"--rootdir={tests}", "-c", str(tests / "pytest.ini")),

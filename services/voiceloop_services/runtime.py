@@ -147,7 +147,7 @@ def parser(service: str, engines: Sequence[str], description: str) -> argparse.A
 def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logger], NoReturn]) -> NoReturn:
     """Run `serve` until SIGTERM or SIGINT, with logging set up and MissingError turned into exit 69."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(OneLine("%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     if options.stamps:
         _STAMPING.set()
@@ -172,7 +172,7 @@ def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logg
         sys.exit(1)
 
 
-class _OneLine(logging.Formatter):
+class OneLine(logging.Formatter):
     """Shows control characters as text: what came over the wire forges no line of the log and commands no terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)

@@ -127,4 +127,5 @@ def _drop(item: Clause | Mark) -> int:
         return 0
     # It may be with the speaker just now, who has no other way to know.
     item.dropped = True
+    item.chunks.clear()
     return 1

@@ -1,6 +1,6 @@
 """Services that die in mid-turn, and tests that time out: what is told, what is kept, and that nothing is left.
 
-Signals to the run itself stand in supervision/test_signals.
+Signals to the run itself stand in supervision/test_survives_signals.
 """
 
 import json
@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from pytest_voiceloop.report import journal
+
+REPORT = (sys.executable, "-m", "pytest_voiceloop.cli", "report")
 
 
 def turns_of(document):
@@ -72,17 +74,31 @@ def test_a_service_that_dies_twice_is_not_started_a_third_time(repository):
     result.stdout.fnmatch_lines(["*ERROR at setup of test_it?2?*", "llama died: killed by signal 9.", "command: *"])
 
 
+def test_a_run_that_was_killed_leaves_no_report_of_an_earlier_one(repository):
+    kept = [repository.results / name for name in ("run.json", "report.html", "baselines/main.json")]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of an earlier run")
+    run = repository.start_in_the_second_turn("--voiceloop-report=html")
+    run.kill()
+    run.wait()
+    assert [path.exists() for path in kept] == [False, False, True]
+    told = repository.pytester.run(*REPORT, kept[0], "--format", "text")
+    assert told.ret == 2
+    told.stderr.fnmatch_lines([f"*run.json is not there; *name its journal, {repository.results}/run-*/journal.jsonl"])
+    repository.until(lambda: not repository.processes(), "the services' end")
+
+
 def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
     run = repository.start_in_the_second_turn()
     run.kill()
     run.wait()
     repository.until(lambda: not repository.processes(), "the services' end")
     (kept,) = repository.found("run-*/journal.jsonl")
-    command = (sys.executable, "-m", "pytest_voiceloop.cli", "report", kept)
-    assert repository.pytester.run(*command, "--format", "html", "-o", "pages/page.html").ret == 0
+    assert repository.pytester.run(*REPORT, kept, "--format", "html", "-o", "pages/page.html").ret == 0
     page = (repository.path / "pages" / "page.html").read_text()
     assert page.count('src="data:audio/') == 2, "the caller and the reply"
-    told = repository.pytester.run(*command, "--format", "text")
+    told = repository.pytester.run(*REPORT, kept, "--format", "text")
     assert told.ret == 0
     told.stdout.fnmatch_lines(["=== *SCRIPTED*", "voiceloop: 1 test unfinished, 1 of 1 turn ok*"])
 

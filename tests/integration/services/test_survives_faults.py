@@ -59,7 +59,11 @@ class Trial:
     def __init__(self, stack):
         self.stack = stack
         stack.forget_joints()
+        before = len(stack.log("kokoro"))
         self.caller, self.other = (Caller(stack, call_id).dial() for call_id in (1, 2))
+        for call_id in (1, 2):
+            # The last connection of a call to be made: from here on, what is lost is the fault's doing.
+            until(lambda said=f"call {call_id}: llama connected": said in stack.log("kokoro")[before:], "the calls")
         self.before = {name: len(stack.log(name)) for name in SERVICES}
         self._struck_s = time.monotonic()
         self.said, self.heard = [], []

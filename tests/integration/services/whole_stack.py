@@ -213,9 +213,11 @@ class Joint:
     def _pump(self, by_call):
         # One thread for both directions: a socket that another thread reads from could not be reset.
         try:
-            hello = self.client.recv(65_536)
-            by_call[hello[4:].decode()] = self
-            self.server.sendall(hello)
+            # HELLO alone: what follows may have come with it.
+            size = self.client.recv(4, socket.MSG_WAITALL)
+            call_id = self.client.recv(int.from_bytes(size), socket.MSG_WAITALL)
+            by_call[call_id.decode()] = self
+            self.server.sendall(size + call_id)
             watched = [self.client, self.server]
             while self.server in watched:
                 ready = select.select(watched, [], [])[0]

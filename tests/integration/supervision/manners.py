@@ -1,5 +1,6 @@
 """Runs a service of the reference stack as one with bad manners: ``manners.py MANNER MODULE ARGUMENT…``."""
 
+import logging
 import os
 import runpy
 import signal
@@ -7,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 
 def ignores_sigterm():
@@ -20,7 +22,7 @@ def tells_of_sigterm():
 
     def tell():
         signal.sigwait({signal.SIGTERM})
-        open("asked-to-end", "w").close()
+        Path("asked-to-end").touch()
         while True:
             time.sleep(1)
 
@@ -47,9 +49,8 @@ def closes_stdout():
     def close_after(*what):
         announce(*what)
         # What it prints goes nowhere from now on; the descriptors themselves are closed, as a daemon does it.
-        sys.stdout = open(os.devnull, "w")
-        sys.stderr = open(os.devnull, "w")
-        for handler in __import__("logging").getLogger().handlers:
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+        for handler in logging.getLogger().handlers:
             handler.setStream(sys.stderr)
         os.close(1)
         os.close(2)
@@ -58,15 +59,15 @@ def closes_stdout():
 
 
 def floods():
+    """Writes a gigabyte into its log."""
     from voiceloop_services import runtime
 
     announce = runtime.announce_ready
     line = b"debug: " + b"x" * 1016 + b"\n"
 
     def write():
-        for _ in range(int(os.environ["FLOOD_MIB"])):
+        for _ in range(1024):
             os.write(2, line * 1024)
-        os.write(2, b"the flood is over\n")
 
     def flood_after(*what):
         announce(*what)

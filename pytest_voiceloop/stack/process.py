@@ -127,7 +127,7 @@ class Process:
         """What a person needs to look into it: command and log tail."""
         tail = self.log_tail()
         full = "" if shutil.disk_usage(self.log.parent).free else "the disk that holds the log is full\n"
-        return f"command: {shlex.join(self.command)}\nlog: {self.log}\n{full}" + (
+        return f"command: {visible(shlex.join(self.command))}\nlog: {self.log}\n{full}" + (
             f"--- last lines of {self.name} ---\n{tail}" if tail else "(the log is empty)"
         )
 

@@ -38,7 +38,8 @@ class Simulator:
 
     `on_turn` receives every turn with its raw capture as soon as it is measured. `script` gives what is to be replayed
     for an utterance and a turn's index. With a `base`, another version of the stack, everything is said to both,
-    turn about, and the base begins every second time. `undecided` says whether further turns would tell more.
+    turn about, and the base begins every second time. `undecided` says whether further turns would tell more. `planned`
+    is told how many turns `measure` is about to say, those apart that are said again.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Simulator:
         script: Callable[[str, int], Script | None] = lambda _, __: None,
         base: Version | None = None,
         undecided: Callable[[], bool] = lambda: False,
+        planned: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._head = Version(live, on_turn)
         self._base = base
@@ -60,6 +62,7 @@ class Simulator:
         self._warmup = warmup
         self._script = script
         self._undecided = undecided
+        self._planned = planned
         self._call = contextlib.ExitStack()
         self._lines: dict[Version, Line] = {}
         self._said = 0
@@ -108,10 +111,12 @@ class Simulator:
         occasions = [(n, clips[n % len(clips)], Occasion(trial=n, warmup=True)) for n in range(warming)]
         for trial in range(rounds):
             occasions += _round(clips, trial)
+        self._planned(len(occasions))
         turns = [turn for occasion in occasions for turn in self._answered(*occasion)]
         for trial in range(rounds, rounds * (1 + EXTENDED)):
             if not self._undecided():
                 break
+            self._planned(len(clips))
             turns += [turn for occasion in _round(clips, trial) for turn in self._answered(*occasion)]
         return Turns(tuple(turns))
 

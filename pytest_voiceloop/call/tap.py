@@ -176,8 +176,11 @@ class _Relay:
         self.call_id = ""
         self.conversation = point.spoken.open()
         self.understood = True
-        # Both directions belong to one conversation.
+        # Both directions belong to one conversation, in which no answer comes before its question: what came back while
+        # a question is passed on, and not yet understood, waits here. Passing on waits for nothing.
         self.feeding = threading.Lock()
+        self.passing_on = False
+        self.came_back: list[tuple[bytes, int]] = []
         self.helpers: list[threading.Thread] = []
         # Nothing can reach the target any more.
         self.over = threading.Event()
@@ -195,8 +198,10 @@ class _Relay:
                 at_ns = time.monotonic_ns()
                 rewriter = self._rewriter()
                 if send is not None and rewriter is None:
+                    self.passing_on = True
                     send(data, at_ns)
-                passed = self._understand("forward", data)
+                passed = self._understand(data)
+                self._answered()
                 if send is not None and rewriter is not None:
                     # What is not understood goes on as it is, as ever.
                     rewritten = b"".join(map(rewriter.rewrite, passed)) if self.understood else data
@@ -211,12 +216,12 @@ class _Relay:
                             send = self._connect()
                             send(held, at_ns)
                 self._stamp(passed, at_ns)
-            self._stamp(self._understand("forward", b""), time.monotonic_ns())
+            self._stamp(self._understand(b""), time.monotonic_ns())
             if send is not None:
                 send(b"", time.monotonic_ns())
         except OSError:
             # One side is gone; the other has to see that, and the turn that misses a frame reports it.
-            self._stamp(self._understand("forward", b""), time.monotonic_ns())
+            self._stamp(self._understand(b""), time.monotonic_ns())
             self.over.set()
             for connection in (self.source, self.target):
                 if connection is not None:
@@ -227,6 +232,7 @@ class _Relay:
                     send(b"", 0)
         for helper in self.helpers:
             helper.join()
+        self._answered()
         # Where the harness is the end of the link, closing is its answer to the peer's end of stream.
         for connection in (self.source, self.target):
             if connection is not None:
@@ -242,14 +248,28 @@ class _Relay:
             self.rewriter = Rewriter(script, self.point.link.role)
         return self.rewriter
 
-    def _understand(self, direction: Direction, data: bytes) -> list[Passed]:
-        """What the bytes say. What the protocol cannot read is passed on all the same, and only its stamps end."""
+    def _understand(self, data: bytes) -> list[Passed]:
+        """What goes to the target says."""
         with self.feeding:
-            passed = self.conversation.feed(direction, data) if self.understood else []
-            if passed and passed[-1].kind == "garbled":
-                self.understood = False
+            self.passing_on = False
+            passed = self._feed("forward", data)
         if passed and passed[0].kind == "hello":
             self.call_id = passed[0].payload.decode()
+        return passed
+
+    def _answered(self, *came: tuple[bytes, int]) -> None:
+        """Stamp what came back, each with its time, unless a question is being passed on: then it waits for that."""
+        with self.feeding:
+            self.came_back += came
+            while self.came_back and not self.passing_on:
+                data, at_ns = self.came_back.pop(0)
+                self._stamp(self._feed("back", data), at_ns)
+
+    def _feed(self, direction: Direction, data: bytes) -> list[Passed]:
+        """What the bytes say. What the protocol cannot read is passed on all the same, and only its stamps end."""
+        passed = self.conversation.feed(direction, data) if self.understood else []
+        if passed and passed[-1].kind == "garbled":
+            self.understood = False
         return passed
 
     def _stamp(self, passed: list[Passed], at_ns: int) -> None:
@@ -299,8 +319,8 @@ class _Relay:
             while data := target.recv(_RECEIVE_BYTES):
                 at_ns = time.monotonic_ns()
                 self.source.sendall(data)
-                self._stamp(self._understand("back", data), at_ns)
-            self._stamp(self._understand("back", b""), time.monotonic_ns())
+                self._answered((data, at_ns))
+            self._answered((b"", time.monotonic_ns()))
             self.source.shutdown(socket.SHUT_WR)
             # A process that was killed ends its stream as politely as one that has no more to say. What it answers to
             # the next frame tells the two apart; poll reports that, or the end of both directions, unasked.
@@ -311,7 +331,7 @@ class _Relay:
             gone = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except (OSError, ValueError):
             # ValueError: closed in the meantime by the other thread, so there is no descriptor to poll.
-            self._stamp(self._understand("back", b""), time.monotonic_ns())
+            self._answered((b"", time.monotonic_ns()))
             gone = True
         if gone:
             _reset(self.source)

@@ -442,7 +442,7 @@ class Caller:
         raise AssertionError(f"call {self.call_id} heard {packets} packets and then nothing for {PATIENCE_S} s")
 
     def _note(self, heard):
-        if heard.packets:
+        if heard.las:  # what was cut off is nobody's reply, and so is lost
             self.heard.append(heard.las)
         return heard
 

@@ -154,6 +154,8 @@ def test_the_corpus_is_good(tmp_path):
 def test_blocks_of_other_kinds_are_accounted_for():
     languages = {name for page in pages.PAGES for name in re.findall(r"^```(\w+)$", pages.read(page), re.MULTILINE)}
     assert languages == {"python", "toml", "json", "console"}
+    # Those within a list would not be found.
+    assert not [page for page in pages.PAGES if re.search(r"^[ \t]+```", pages.read(page), re.MULTILINE)]
     assert {block.page for block in pages.blocks("")} == set(OUTPUT)
 
 

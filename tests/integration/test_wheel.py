@@ -67,6 +67,7 @@ def test_each_file_of_the_wheel_is_of_a_kind_that_is_needed_at_run_time(names):
         r"(pytest_voiceloop|voiceloop_services)/py\.typed",
         r"pytest_voiceloop/report/templates/\w+\.(css|js|html\.j2)",
         r"pytest_voiceloop/demo/pytest\.ini",
+        r"pytest_voiceloop/config/starter\.toml",
         rf"{CORPUS}/([\w-]+\.(flac|json)|README\.md)",
         r"pytest_voiceloop-[\d.]+\.dist-info/[\w/.]+",
     ]

@@ -1,6 +1,8 @@
 # make test      unit and integration tests, without models
 # make pipeline  the whole loop on real models: pytest -m pipeline, and a report
 # make torch     the same loop with the kokoro package on PyTorch
+# make matrix    the built wheel alone, and beside other plugins on each Python that is here (nox)
+# make examples  the built wheel in the repositories of tests/examples, on real models (nox)
 # make check     ruff, format, mypy
 # Arguments go through: make pipeline ARGS="-k canoe"
 
@@ -11,7 +13,7 @@ ARGS ?=
 # llama-cpp-python comes as source; this leaves out what the stack does not use.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 
-.PHONY: test pipeline torch check models clean
+.PHONY: test pipeline torch matrix examples check models clean
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
@@ -27,6 +29,12 @@ pipeline: models
 torch: $(VENV)/.torch models
 	$(BIN)/voiceloop models pull kokoro-82m-torch
 	$(BIN)/python -m pytest -m torch --voiceloop-require --voiceloop-report=html $(ARGS)
+
+matrix: $(VENV)/.test
+	$(BIN)/nox --sessions bare matrix
+
+examples: $(VENV)/.test
+	$(BIN)/nox --sessions examples
 
 models: $(VENV)/.stack
 	$(BIN)/voiceloop models pull
@@ -50,4 +58,4 @@ $(VENV)/.torch: $(VENV)/.stack pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) voiceloop-results voiceloop-demo
+	rm -rf $(VENV) .nox dist voiceloop-results voiceloop-demo

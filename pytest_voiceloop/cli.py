@@ -24,7 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="a whole run on a scripted stack, without any model, and its report")
     demo.add_argument("--dir", type=Path, default=Path("voiceloop-demo"), help="where the report goes")
 
-    doctor = commands.add_parser("doctor", help="what the reference stack needs and what is missing, one cure a line")
+    init = commands.add_parser("init", help="write a commented voiceloop.toml for a stack of your own")
+    init.add_argument("file", nargs="?", type=Path, default=Path("voiceloop.toml"), help="default: %(default)s")
+
+    doctor = commands.add_parser("doctor", help="what a stack needs and what is missing, one cure a line")
+    doctor.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        help="a voiceloop.toml or pyproject.toml (default: the one in this folder, else the reference stack)",
+    )
     doctor.add_argument("--json", action="store_true")
 
     selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; half a minute")
@@ -60,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         from pytest_voiceloop.doctor import run_doctor
 
-        return run_doctor(as_json=options.json)
+        return run_doctor(options.file, as_json=options.json)
+    if options.command == "init":
+        return _init(options.file)
     if options.command == "selftest":
         from pytest_voiceloop.call.selftest import run_self_test
 
@@ -72,6 +83,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pytest_voiceloop.call.osr import pull_osr
 
     return pull_osr(options.to)
+
+
+def _init(path: Path) -> int:
+    from pytest_voiceloop.config import STARTER, ConfigError, find
+
+    try:
+        there = find([path.parent])
+        if there is not None:
+            print(f"voiceloop init: {there} is there already; change that one, or remove it first", file=sys.stderr)
+            return 2
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STARTER.read_text(encoding="utf-8"))
+    except (ConfigError, OSError) as error:
+        print(f"voiceloop init: {error}", file=sys.stderr)
+        return 2
+    print(f"{path} is written. Correct its commands and addresses, then: voiceloop doctor {path}")
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

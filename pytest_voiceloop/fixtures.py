@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from pytest_voiceloop import settings
 from pytest_voiceloop.run import BUDGETS, MEASURED, RUN, Measured
 
 if TYPE_CHECKING:
@@ -31,10 +32,18 @@ def voiceloop_pace(request: pytest.FixtureRequest) -> Literal["asap", "realtime"
 
 @pytest.fixture(scope="session")
 def voiceloop_stack_spec(pytestconfig: pytest.Config, voiceloop_pace: Literal["asap", "realtime"]) -> StackSpec:
-    """What to boot: the reference stack. Override it in a conftest to boot another."""
+    """What to boot: voiceloop.toml's stack, else the reference stack. Override it in a conftest to boot another."""
+    from pytest_voiceloop.config import ConfigError
     from pytest_voiceloop.stack.reference import reference_stack
 
-    return reference_stack(voiceloop_pace, seed=pytestconfig.stash[RUN].settings.seed)
+    asked, wrong = pytestconfig.stash[RUN].settings, ""
+    try:
+        found = settings.configuration(pytestconfig, asked.config)
+        spec = found.stack(voiceloop_pace, asked.seed) if found else None
+        return spec or reference_stack(voiceloop_pace, seed=asked.seed)
+    except ConfigError as error:
+        wrong = str(error)
+    pytest.fail(wrong, pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +170,7 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
     """A caller on a live stack, whose turns are the test's. What has died since the last test is started again."""
     from pytest_voiceloop.call import replay
     from pytest_voiceloop.call.simulator import Simulator, Version
-    from pytest_voiceloop.markers import check_pace, invisible, judge_turns, parse
+    from pytest_voiceloop.markers import check_pace, invisible, judge_turns, parse, with_profile
     from pytest_voiceloop.stack.process import StackError
 
     run = request.config.stash[RUN]
@@ -170,6 +179,9 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
         # Asked for by request.getfixturevalue, which nobody could see at collection.
         item.stash[MEASURED], item.stash[BUDGETS] = Measured(), parse(item)
         check_pace(item.stash[BUDGETS], live.spec.pace)
+    # Here, since every test that phones comes by, whatever its fixture is called.
+    profile = settings.profile(request.config, run.settings)
+    item.stash[BUDGETS] = with_profile(item.stash[BUDGETS], profile, live.spec.pace)
     judged = live.spec.judge.protocol != "none"
     wrong = invisible(item.stash[BUDGETS], live.tapped, judged=judged)
     if run.scripts and (why := replay.obstacle(live.spec)):

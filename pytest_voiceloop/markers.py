@@ -32,7 +32,7 @@ def parse(item: pytest.Item) -> tuple[Budget, ...]:
     for mark in [*item.iter_markers("latency"), *item.iter_markers("quality")]:
         source = f"@pytest.mark.{mark.name} on {item.nodeid}"
         try:
-            found = _latency(mark, source) if mark.name == "latency" else _quality(mark, source)
+            found = (_latency if mark.name == "latency" else _quality)(mark.kwargs, source, mark.args)
         except ValueError as error:
             raise pytest.UsageError(f"{source}: {error}") from None
         for budget in found:
@@ -40,12 +40,34 @@ def parse(item: pytest.Item) -> tuple[Budget, ...]:
     return tuple(budgets.values())
 
 
-def _latency(mark: pytest.Mark, source: str) -> list[Budget]:
+def with_profile(budgets: Sequence[Budget], profile: Sequence[Budget], pace: str) -> tuple[Budget, ...]:
+    """The budgets of a test, and those of a profile on what no marker limits.
+
+    A profile is there for every test that phones, so what means nothing at a test's pace is left out of it.
+    """
+    found = {budget.metric: budget for budget in budgets}
+    for budget in profile:
+        if pace != "realtime" or budget.metric not in REALTIME_REFUSES:
+            found.setdefault(budget.metric, budget)
+    return tuple(found.values())
+
+
+def of_profile(limits: Mapping[str, Any], source: str) -> tuple[Budget, ...]:
+    """The budgets of a profile, which takes the keywords of both markers. Raises ValueError."""
+    _check_names(limits, (*LATENCY_METRICS, "percentile", *QUALITY_METRICS))
+    quality = {name: value for name, value in limits.items() if name in QUALITY_METRICS}
+    latency = {name: value for name, value in limits.items() if name not in QUALITY_METRICS}
+    if set(latency) == {"percentile"}:
+        raise ValueError('percentile stands here without a latency; add one, such as total = "2s"')
+    return (*(_latency(latency, source) if latency else ()), *(_quality(quality, source) if quality else ()))
+
+
+def _latency(given: Mapping[str, Any], source: str, args: Sequence[object] = ()) -> list[Budget]:
     from pytest_voiceloop.measure.durations import parse_ms
 
-    if mark.args:
+    if args:
         raise ValueError(f"takes keywords only: {LATENCY_SHAPE}")
-    limits = dict(mark.kwargs)
+    limits = dict(given)
     percentile = limits.pop("percentile", None)
     if percentile is not None and (isinstance(percentile, bool) or not isinstance(percentile, (int, float))):
         raise ValueError(f"percentile={percentile!r} is no number between 0 and 100")
@@ -56,14 +78,14 @@ def _latency(mark: pytest.Mark, source: str) -> list[Budget]:
     return [Budget(name, parse_ms(value, name), "ms", source, percentile) for name, value in limits.items()]
 
 
-def _quality(mark: pytest.Mark, source: str) -> list[Budget]:
-    if mark.args or not mark.kwargs:
+def _quality(limits: Mapping[str, Any], source: str, args: Sequence[object] = ()) -> list[Budget]:
+    if args or not limits:
         raise ValueError(f"takes at least one keyword: {QUALITY_SHAPE}")
-    _check_names(mark.kwargs, QUALITY_METRICS)
-    for name, value in mark.kwargs.items():
+    _check_names(limits, QUALITY_METRICS)
+    for name, value in limits.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f"{name}={value!r} is no share; write errors per word from 0 to 1, such as 0.1")
-    return [Budget(name, float(value), "ratio", source) for name, value in mark.kwargs.items()]
+    return [Budget(name, float(value), "ratio", source) for name, value in limits.items()]
 
 
 def _check_names(given: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -65,12 +65,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Check the budgets of our own tests, and give those without a time limit one that leaves the boot out."""
     limited = not config.pluginmanager.hasplugin("timeout") or _has_global_timeout(config)
+    looked_at = False
     for item in items:
         if not _is_ours(item):
             continue
         from pytest_voiceloop import markers
 
         try:
+            if not looked_at:
+                settings.profile(config, config.stash[RUN].settings)
+                looked_at = True
             item.stash[BUDGETS] = markers.parse(item)
             markers.check_pace(item.stash[BUDGETS], _pace(item))
         except pytest.UsageError as error:

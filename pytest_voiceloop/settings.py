@@ -15,6 +15,8 @@ from pytest_voiceloop.report.render import FORMATS as REPORT_FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pytest_voiceloop.config import Config
+    from pytest_voiceloop.measure.budgets import Budget
     from pytest_voiceloop.measure.comparing import Rule
 
 
@@ -32,6 +34,10 @@ class Settings:
 
     reports: tuple[ReportRequest, ...]
     dir: Path
+    config: Path | None
+    """The voiceloop.toml that was named; None where the one beside the ini file is meant, if any."""
+    profile: str | None
+    """Name of the budgets that every test which phones has to keep."""
     corpus: Path | None
     ports: Literal["auto", "fixed"]
     pace: Literal["asap", "realtime"]
@@ -143,6 +149,8 @@ def _slow(text: str, _: Path) -> tuple[str, float]:
 
 _SINGLE = (
     _Option("dir", _folder, "voiceloop-results", "folder for journal, run.json, reports, audio and logs", env=True),
+    _Option("config", _path, "", "a voiceloop.toml, or a pyproject.toml (default: beside the ini file)", env=True),
+    _Option("profile", _name, "", "hold every test that phones against the budgets of a profile", metavar="NAME"),
     _Option("corpus", _path, "", "folder of the corpus to say (default: the plugin's own)", env=True),
     _Option("ports", _choice("auto", "fixed"), "auto", "auto: free ports; fixed: the seed's plan", env=True),
     _Option(
@@ -207,6 +215,36 @@ def read(config: pytest.Config) -> Settings:
     single = {option.name: _single(config, option) for option in _SINGLE}
     repeated = {option.name: _repeated(config, option) for option in _REPEATED}
     return Settings(**single, reports=tuple(repeated["report"]), slow=dict(repeated["slow"]))
+
+
+def configuration(config: pytest.Config, named: Path | None) -> Config | None:
+    """The configuration that was named, or that lies beside the ini file, or in the rootdir. Raises ConfigError."""
+    from pytest_voiceloop.config import find, load
+
+    path = named or find(dict.fromkeys((_ini_folder(config), config.rootpath)))
+    return load(path) if path else None
+
+
+def profile(config: pytest.Config, asked: Settings) -> tuple[Budget, ...]:
+    """The budgets of the profile that was asked for; none where none was. Raises pytest.UsageError.
+
+    The stack of the configuration is looked at too, so that whatever is wrong with it stops the run once.
+    """
+    from pytest_voiceloop.config import NAME, ConfigError
+
+    try:
+        found = configuration(config, asked.config)
+        if found:
+            found.stack(asked.pace, asked.seed)
+            return found.profile(asked.profile) if asked.profile else ()
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
+    if asked.profile:
+        raise pytest.UsageError(
+            f"--voiceloop-profile={asked.profile}: there is no {NAME} in {_ini_folder(config)}; write one "
+            "(voiceloop init), or name it with --voiceloop-config"
+        )
+    return ()
 
 
 def _single(config: pytest.Config, option: _Option) -> Any:

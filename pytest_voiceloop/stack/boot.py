@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_voiceloop.stack.ports import allocate
-from pytest_voiceloop.stack.process import Process, StackError, spawn, wait_ready
+from pytest_voiceloop.stack.process import Process, StackError, check_start, spawn
+from pytest_voiceloop.stack.readiness import reach, wait_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ _PORT_TRIES = 2
 class RunningStack:
     """A stack whose services are all ready. `restarts` lists services that died and were started again.
 
-    `down` are those that are stopped on purpose just now, and `stopped` all that ever were.
+    A service that ran before has no process here. `down` are those that are stopped on purpose just now, and `stopped`
+    all that ever were.
     """
 
     spec: StackSpec
@@ -105,17 +107,25 @@ class RunningStack:
                 raise StackError(f"{service.name} is not started again, since the stack is being stopped")
             # A log of its own: that of the life before says why it ended.
             self.processes[place] = self._spawn(service, f"{service.name}-{life}.log")
-        wait_ready(self.processes[place], service.cold_start_s)
+        self._wait(service, self.processes[place])
 
     def start(self, progress: Callable[[str], None]) -> None:
         """Start every service at once and wait until all are ready. Raises StackError."""
-        for service in self.spec.services:
+        started = [service for service in self.spec.services if service.command]
+        running = [service for service in self.spec.services if not service.command]
+        for service in running:
+            reach(service)
+        for service in started:
             self.processes.append(self._spawn(service, f"{service.name}.log"))
-        for service, process in zip(self.spec.services, self.processes, strict=True):
+        for service, process in zip(started, self.processes, strict=True):
             progress(f"booting {service.name}")
             # A service that dies at once is told at once, not when those before it are ready.
-            wait_ready(process, service.cold_start_s, meanwhile=self.check)
+            self._wait(service, process)
             progress(f"{service.name} is ready after {process.cold_start_ms / 1000:.1f} s")
+        for service in running:
+            self._wait(service, None)
+            known = "its ports take connections, no more was asked" if service.ready.by == "line" else "it is ready"
+            progress(f"{service.name} runs already: {known}")
 
     def stop(self) -> None:
         """End every service. All are asked at once, so that their graces do not add up."""
@@ -129,15 +139,27 @@ class RunningStack:
                 ending.callback(process.stop)
 
     def _spawn(self, service: Service, log: str) -> Process:
-        fill = self.addresses.fill
+        command = [self._fill(service, word) for word in service.command]
+        check_start(service, command)
         return spawn(
             service.name,
-            [fill(service.name, word, self.spec.slots) for word in service.command],
+            command,
             self.logs / log,
-            env={key: fill(service.name, value, self.spec.slots) for key, value in service.env.items()},
+            env={key: self._fill(service, value) for key, value in service.env.items()},
             cwd=service.cwd,
             grace_s=service.grace_s,
+            stop_signal=service.stop_signal,
         )
+
+    def _wait(self, service: Service, process: Process | None) -> None:
+        ready = service.ready
+        value = self._fill(service, ready.value) if isinstance(ready.value, str) and ready.by != "log" else ready.value
+        filled = replace(service, ready=replace(ready, value=value, send=self._fill(service, ready.send)))
+        addresses = {port: self._fill(service, f"{{{service.name}.{port}}}") for port in service.ports}
+        wait_ready(process, filled, addresses, meanwhile=self.check)
+
+    def _fill(self, service: Service, text: str) -> str:
+        return self.addresses.fill(service.name, text, self.spec.slots)
 
 
 @contextlib.contextmanager

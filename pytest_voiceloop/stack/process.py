@@ -1,4 +1,4 @@
-"""One service as a process: spawned under the shim, its log in a file, its ready line awaited."""
+"""One service as a process: spawned under the shim, its log in a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pytest_voiceloop.stack.spec import Service
 
 EXIT_MISSING = 69
 """A service that lacks something exits with this code after one JSON line, ``{"missing": …, "cure": …}``."""
@@ -40,7 +43,7 @@ class MissingPrerequisiteError(StackError):
 
 @dataclass(slots=True)
 class Process:
-    """A running service. `facts` is its ready line once it is ready."""
+    """A running service. `facts` is its ready line, where it says one; `cold_start_ms` is 0 until it is ready."""
 
     name: str
     command: Sequence[str]
@@ -88,7 +91,7 @@ class Process:
         with self.log.open("rb") as stream:
             stream.seek(offset)
             lines = stream.read().decode(errors="replace").splitlines()
-        for said in _json_objects(line for line in lines if f'"{key}"' in line):
+        for said in json_objects(line for line in lines if f'"{key}"' in line):
             if isinstance(said.get("call"), str) and isinstance(said.get(key), dict):
                 yield said["call"], said[key]
 
@@ -98,12 +101,12 @@ class Process:
         if code is None:
             return
         if code == EXIT_MISSING:
-            for said in _json_objects(self.log_tail().splitlines()):
+            for said in json_objects(self.log_tail().splitlines()):
                 if "missing" in said:
                     raise MissingPrerequisiteError(
                         self.name, str(said["missing"]), str(said.get("cure") or f"none is given; see {self.log}")
                     )
-        what = "died" if self.facts else "ended before it was ready"
+        what = "died" if self.cold_start_ms else "ended before it was ready"
         raise StackError(f"{self.name} {what}: {describe_exit(code)}.\n{self.account()}")
 
     def account(self) -> str:
@@ -141,12 +144,39 @@ class Process:
             self.lifeline = -1
 
 
+def check_start(service: Service, command: Sequence[str]) -> None:
+    """Raise StackError where a service cannot be started: no such folder, no such command. `command` is filled."""
+    folder, program = service.cwd or Path(), command[0]
+    if not folder.is_dir():
+        raise StackError(f"{service.at('cwd')}: {folder} is no folder; correct it, or make the folder")
+    if os.sep not in program:
+        if shutil.which(program, path=service.env.get("PATH")) is None:
+            raise StackError(
+                f"{service.at('command')}: {program!r} is not on PATH; install it, or give its path (./{program} is "
+                f"looked for in {folder.absolute()})"
+            )
+    elif not (folder / program).is_file():
+        raise StackError(
+            f"{service.at('command')}: {(folder / program).absolute()} does not exist; build it, or correct the command"
+        )
+    elif not os.access(folder / program, os.X_OK):
+        raise StackError(
+            f"{service.at('command')}: {(folder / program).absolute()} is not executable; chmod +x it, or begin the "
+            "command with its interpreter"
+        )
+
+
 def spawn(
-    name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str], cwd: Path | None, grace_s: float
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None,
+    grace_s: float,
+    stop_signal: str = "SIGTERM",
 ) -> Process:
-    """Start a service. Raises StackError if its working directory does not exist."""
-    if cwd is not None and not cwd.is_dir():
-        raise StackError(f"{name} is to run in {cwd}, which is no folder; correct its cwd")
+    """Start a service. Raises OSError where its working directory does not exist."""
     log.parent.mkdir(parents=True, exist_ok=True)
     theirs, ours = os.pipe()
     try:
@@ -154,7 +184,11 @@ def spawn(
         # Appending, so that a service which opens /dev/stdout anew does not write over what it said before.
         with log.open("ab") as stream:
             popen = subprocess.Popen(
-                [sys.executable, "-ISs", str(_SHIM), str(theirs), str(grace_s), *command],
+                [
+                    *(sys.executable, "-ISs", str(_SHIM)),
+                    *(str(theirs), str(grace_s), str(int(signal.Signals[stop_signal]))),
+                    *command,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -171,37 +205,7 @@ def spawn(
     return Process(name, command, log, popen, ours, grace_s, time.monotonic_ns())
 
 
-def wait_ready(process: Process, cold_start_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Wait for the ready line, and keep it. `meanwhile` is called at each step, and may raise.
-
-    Raises MissingPrerequisiteError on exit 69, StackError when the service exits or its cold start takes too long.
-    """
-    deadline = time.monotonic() + cold_start_s
-    unfinished = b""
-    with process.log.open("rb") as stream:
-        while True:
-            # Asked before the log is read: what an ended service said is all there then.
-            ended = process.popen.poll() is not None
-            *lines, unfinished = (unfinished + stream.read()).split(b"\n")
-            for said in _json_objects(line.decode(errors="replace") for line in lines):
-                if said.get("ready"):
-                    process.facts = said
-                    process.cold_start_ms = (time.monotonic_ns() - process.started_ns) / 1e6
-                    process.check()
-                    return
-            if ended:
-                process.check()
-            meanwhile()
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"{process.name} printed no ready line within {cold_start_s:g} s "
-                    f'(one line of JSON with the key "ready" on standard output). Give it a longer cold_start_s if '
-                    f"it was still loading.\n{process.account()}"
-                )
-            time.sleep(0.01)
-
-
-def _json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The JSON objects with which a line ends; other programs' output may stand before them."""
     for line in lines:
         _, brace, rest = line.partition("{")

@@ -1,10 +1,11 @@
 """Runs one service and sees to it that nothing of it outlives the run.
 
-Started as ``python -ISs shim.py LIFELINE_FD GRACE_S COMMAND…`` in a session of its own. The harness holds the other
-end of the lifeline pipe: when it goes, by whatever signal, the pipe closes and everything below the shim is ended.
-A pidfd of the harness says the same where a forked copy of it keeps the pipe open.
-SIGTERM to the shim ends it politely. Imports nothing but a little of the standard library, since it starts once per
-service, and is single-threaded, without which PR_SET_PDEATHSIG would fire when a thread ends.
+Started as ``python -ISs shim.py LIFELINE_FD GRACE_S SIGNAL COMMAND…`` in a session of its own. The harness holds the
+other end of the lifeline pipe: when it goes, by whatever signal, the pipe closes and everything below the shim is
+ended. A pidfd of the harness says the same where a forked copy of it keeps the pipe open.
+SIGTERM to the shim ends it politely, by the SIGNAL that the service takes for that. Imports nothing but a little of
+the standard library, since it starts once per service, and is single-threaded, without which PR_SET_PDEATHSIG would
+fire when a thread ends.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def _reap(pid: int) -> tuple[int | None, bool]:
             code = os.waitstatus_to_exitcode(status)
 
 
-def _end_all(pid: int, grace_s: float, harness: select.poll) -> int | None:
+def _end_all(pid: int, stop_signal: int, grace_s: float, harness: select.poll) -> int | None:
     code = None
-    _signal_all(signal.SIGTERM)
+    _signal_all(stop_signal)
     deadline = time.monotonic() + grace_s
     while True:
         if harness.poll(0):
@@ -80,7 +81,7 @@ def _end_all(pid: int, grace_s: float, harness: select.poll) -> int | None:
 
 def main() -> None:
     """Run the command and exit with its code (128 + n when signal n killed it)."""
-    lifeline, grace_s, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+    lifeline, grace_s, stop_signal, command = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     # Signals become readable bytes, so that one poll waits for everything.
     own_pid = os.getpid()
@@ -126,10 +127,10 @@ def main() -> None:
     while code is None:
         either.poll()
         if harness.poll(0) or signal.SIGTERM in os.read(wake, 4096):
-            code = _end_all(pid, grace_s, harness)
+            code = _end_all(pid, stop_signal, grace_s, harness)
             break
         code, _ = _reap(pid)
-    _end_all(pid, grace_s, harness)
+    _end_all(pid, stop_signal, grace_s, harness)
     sys.exit(code if code is not None and code >= 0 else 128 - (code or -9))
 
 

@@ -2,8 +2,9 @@
 
 A service's command may hold placeholders in braces. ``{llama.listen}`` in llama's own command is the address that it
 has to bind; in another service's command it is the address at which to reach it, which is a tap's where the link
-between the two has one. A per-call port stands as its base: the port of a call is base + call id. ``{calls}`` and
-``{python}`` stand for the call slots (``first:count:step``) and this interpreter.
+between the two has one. ``{llama.listen.host}`` and ``{llama.listen.port}`` are its two halves. A per-call port stands
+as its base: the port of a call is base + call id. ``{calls}`` and ``{python}`` stand for the call slots
+(``first:count:step``) and this interpreter.
 """
 
 from __future__ import annotations
@@ -25,12 +26,20 @@ HOST = "127.0.0.1"
 Pace = Literal["asap", "realtime"]
 CALLER = "caller"
 """The harness's own name where a service is named: it is the neighbour at both ends of the stack."""
-_NAME = r"[a-z][a-z0-9_]*"
-_PLACEHOLDER = re.compile(rf"\{{({_NAME})\.({_NAME})\}}")
+NAME = r"[a-z][a-z0-9_]*"
+PLACEHOLDER = re.compile(rf"\{{({NAME})\.({NAME})(?:\.({NAME}))?\}}")
+"""Service, port and, where only that is wanted, ``host`` or ``port``."""
 
 
 class SpecError(ValueError):
-    """A stack that does not fit together; the message names the service or link, and the remedy."""
+    """A stack that does not fit together; the message names the service or link, and the remedy.
+
+    `at` is the place within the spec, such as ``("services", "llama", "command")`` or ``("links", 0, "port")``.
+    """
+
+    def __init__(self, message: str, *at: str | int) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,12 @@ class Service:
     grace_s: float = 2.0
     ready: Ready = Ready()
     stop_signal: str = "SIGTERM"
+    source: str = ""
+    """Where it is declared, for messages; empty where that is Python."""
+
+    def at(self, key: str) -> str:
+        """Where one of its fields was set, as a message begins."""
+        return f"{self.source}.{key}" if self.source else f"the {key} of {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,67 +200,9 @@ class StackSpec:
 
     def __post_init__(self) -> None:
         """Raise SpecError where the parts do not fit."""
-        names = [service.name for service in self.services]
-        for name in names:
-            if names.count(name) > 1:
-                raise SpecError(f"two services are called {name!r}; give each a name of its own")
-            if not re.fullmatch(_NAME, name) or name == CALLER:
-                raise SpecError(f"{name!r} is no name for a service; take lower-case letters, not {CALLER!r}")
-        for service in self.services:
-            running = [name for name, port in service.ports.items() if port.host]
-            if isinstance(service.command, str) or not (service.command or running):
-                raise SpecError(
-                    f"the command of {service.name} is {service.command!r}; "
-                    'give a tuple of words, such as ("{python}", "serve.py")'
-                )
-            if running and (service.command or len(running) < len(service.ports)):
-                raise SpecError(
-                    f"port {running[0]!r} of {service.name} has a host, so {service.name} runs already; "
-                    "give every port of it a host, and no command"
-                )
-            for name, port in service.ports.items():
-                if not re.fullmatch(_NAME, name):
-                    raise SpecError(f"{name!r} is no name for a port of {service.name}; take lower-case letters")
-                if port.host and port.seed is None:
-                    raise SpecError(f"port {name!r} of {service.name} is at {port.host}; give its number too")
-        declared = {(s.name, name): port for s in self.services for name, port in s.ports.items()}
-        declared.update(self.neighbours)
-        by_name = {service.name: service for service in self.services}
-        for link in self.links:
-            where = f"the link {link.role} ({link.source} → {link.target})"
-            if link.source not in by_name and link.target not in by_name:
-                raise SpecError(f"{where} joins no service of this stack; the services are {', '.join(names)}")
-            target = by_name.get(link.target)
-            if target is not None and link.port not in target.ports:
-                raise SpecError(
-                    f"{where} goes to port {link.port!r}, which {link.target} does not declare; "
-                    f"it has {', '.join(target.ports) or 'none'}"
-                )
-            port_of_link = declared.get((link.target, link.port))
-            if port_of_link is None:
-                raise SpecError(
-                    f"{where} goes to port {link.port!r} of a neighbour that is not declared; "
-                    f"add ({link.target!r}, {link.port!r}) to the neighbours, or boot {link.target}"
-                )
-            if port_of_link.protocol != "tcp":
-                raise SpecError(f"{where} goes to port {link.port!r}, which is UDP; a link is a TCP connection")
-            if link.delay_ms and not link.tap:
-                raise SpecError(f"{where} has a delay but no tap; set tap=True, or take the delay away")
-        roles = [role for link in self.links for role in link.roles]
-        if len(set(roles)) < len(roles):
-            raise SpecError("two links have the same role; each of stt_llm, llm_tts and tts_out may stand once")
-        self._check_placeholders()
+        from pytest_voiceloop.stack.checks import check
 
-    def _check_placeholders(self) -> None:
-        known = {(s.name, p) for s in self.services for p in s.ports} | set(self.neighbours)
-        for service in self.services:
-            for text in (*service.command, *service.env.values()):
-                for owner, port in _PLACEHOLDER.findall(text):
-                    if (owner, port) not in known:
-                        raise SpecError(
-                            f"the command of {service.name} asks for {{{owner}.{port}}}, which nothing declares; "
-                            f"there are {', '.join(sorted(f'{{{o}.{p}}}' for o, p in known))}"
-                        )
+        check(self)
 
     def service(self, name: str) -> Service:
         """The service of that name. Raises SpecError."""
@@ -330,6 +287,7 @@ class Addresses:
             key = (match[1], match[2])
             number = (self.bind if match[1] == service else self.reach)[key]
             # A tap is on loopback, whatever is behind it.
-            return f"{self.host(*key) if number == self.bind[key] else HOST}:{number}"
+            host = self.host(*key) if number == self.bind[key] else HOST
+            return {"host": host, "port": str(number), None: f"{host}:{number}"}[match[3]]
 
-        return _PLACEHOLDER.sub(one, text).replace("{calls}", str(slots)).replace("{python}", sys.executable)
+        return PLACEHOLDER.sub(one, text).replace("{calls}", str(slots)).replace("{python}", sys.executable)

@@ -57,9 +57,9 @@ class Whole:
 
 
 class EventStream:
-    """Server-sent events. `read` gets the data of each; an end or a failure that it says is the last thing said.
+    """Server-sent events; `read` gets what each holds, parsed. Lines end in LF or CR LF.
 
-    A stream that ends, or says ``[DONE]``, has said all of it. Lines end in LF or CR LF.
+    ``[DONE]`` is an end, and so is the stream's own. Whoever reads an answer stops at the first.
     """
 
     def __init__(self, read: Callable[[Any], Iterable[Said]]) -> None:
@@ -67,20 +67,17 @@ class EventStream:
         self._held = bytearray()
         self._searched = 0
         self._data: list[bytes] = []
-        self._over = False
 
     def feed(self, data: bytes) -> Iterable[Said]:
         """The events that are complete now. Raises UnreadableError."""
         self._held += data
-        while not self._over and (stop := self._held.find(b"\n", self._searched)) >= 0:
+        while (stop := self._held.find(b"\n", self._searched)) >= 0:
             line = bytes(self._held[:stop]).removesuffix(b"\r")
             del self._held[: stop + 1]
             self._searched = 0
             yield from self._line(line)
         self._searched = len(self._held)
-        if self._over:
-            self._held.clear()
-        elif len(self._held) + sum(map(len, self._data)) > MAX_BODY_BYTES:
+        if len(self._held) + sum(map(len, self._data)) > MAX_BODY_BYTES:
             raise UnreadableError(f"an event has more than {MAX_BODY_BYTES} bytes")
 
     def end(self) -> Iterable[Said]:
@@ -88,7 +85,7 @@ class EventStream:
         if self._held:
             yield from self._line(bytes(self._held).removesuffix(b"\r"))
         yield from self._event()
-        yield from self._finish()
+        yield Said("end")
 
     def _line(self, line: bytes) -> Iterator[Said]:
         name, _, value = line.partition(b":")
@@ -101,19 +98,11 @@ class EventStream:
         data = b"\n".join(self._data)
         self._data.clear()
         if data.strip() == b"[DONE]":
-            yield from self._finish()
-        elif data and not self._over:
+            yield Said("end")
+        elif data:
             document = parsed(data)
             error = at(document, "error")
-            said = [Said("failed", _reason(error))] if error else self._read(document)
-            for piece in said:
-                self._over = self._over or piece.kind in ("end", "failed")
-                yield piece
-
-    def _finish(self) -> Iterator[Said]:
-        if not self._over:
-            self._over = True
-            yield Said("end")
+            yield from [Said("failed", _reason(error))] if error else self._read(document)
 
 
 def _reason(error: object) -> bytes:

@@ -224,12 +224,17 @@ def _body(direction: Direction, message: _Message, data: bytes) -> Iterator[Pass
     """What a body says; no data is its end."""
     if message.reader is None or message.asked is None:
         return
+    name = message.asked.name
     try:
         for said in message.reader.feed(data) if data else message.reader.end():
             yield Passed(direction, *said)
+            if direction == "back" and said.kind in ("end", "failed"):
+                # Many a client hangs up after [DONE], before the answer itself has ended. It takes nothing back.
+                message.asked = message.reader = None
+                return
     except UnreadableError as error:
         which = "the request" if direction == "forward" else "the answer to"
-        yield Passed(direction, "failed", f"{which} {message.asked.name} cannot be read: {error}".encode())
+        yield Passed(direction, "failed", f"{which} {name} cannot be read: {error}".encode())
         message.asked = message.reader = None
 
 

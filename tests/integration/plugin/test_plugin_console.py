@@ -53,6 +53,70 @@ def test_doctor_names_a_cure_for_each_missing_thing(repository, monkeypatch, arg
     assert {"Python", "model", "ports", "cores", "free"} <= whats
 
 
+def test_init_writes_a_configuration_that_doctor_can_read(repository):
+    result = repository.pytester.run(*VOICELOOP, "init")
+    assert result.ret == 0
+    assert result.outlines == [
+        "voiceloop.toml is written. Correct its commands and addresses, then: voiceloop doctor voiceloop.toml"
+    ]
+    result = repository.pytester.run(*VOICELOOP, "doctor")
+    result.stdout.fnmatch_lines(
+        [
+            "ok * */voiceloop.toml: services whisper, llama, kokoro, agent; links agent → whisper.http *; profiles ci",
+            "ok *  ports: enough free ones",
+            f"MISSING  service whisper: *.command: {repository.path}/whisper-server does not exist  →  build it, or *",
+            "MISSING  service kokoro: *.address: nothing answers at 127.0.0.1:8880 * →  start kokoro before *",
+            "ok *  service agent: *python*",
+        ]
+    )
+    assert result.ret == 1
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(repository):
+    path = repository.path / "elsewhere.toml"
+    path.write_text('[services.ear]\ncommand = ["{python}", "ear.py"]\n')
+    result = repository.pytester.run(*VOICELOOP, "doctor", path)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*: services ear; links none; caller voiceloop; judge none; no profile"])
+    result.stdout.no_fnmatch_line("*model*")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("][", "voiceloop.toml:1:1: this is no TOML: Invalid statement  →  correct it there, or just before"),
+        ("[service]", "voiceloop.toml:1: service: there is no such key  →  did you mean 'services'? There are *"),
+        ("[profiles.ci]\ntotal = 2", 'voiceloop.toml:1: profiles.ci: total: 2 has no unit  →  write "2s" or "2ms"'),
+    ],
+)
+def test_doctor_says_what_is_wrong_with_a_configuration(repository, text, wanted):
+    (repository.path / "voiceloop.toml").write_text(text)
+    result = repository.pytester.run(*VOICELOOP, "doctor")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([f"MISSING  configuration: {repository.path}/{wanted}"])
+
+
+def test_doctor_of_the_changed_reference_stack_looks_at_its_models(repository, monkeypatch):
+    monkeypatch.setenv("VOICELOOP_MODELS", str(repository.path / "empty"))
+    text = 'extends = "reference"\n[services.llama]\ncommand = ["./mine"]\n'
+    (repository.path / "voiceloop.toml").write_text(text)
+    result = repository.pytester.run(*VOICELOOP, "doctor")
+    result.stdout.fnmatch_lines(
+        ["MISSING  model *voiceloop models pull *", "MISSING  service llama: * does not exist *"]
+    )
+
+
+@pytest.mark.parametrize("there", ["voiceloop.toml", "pyproject.toml"])
+def test_init_overwrites_nothing(repository, there):
+    path = repository.path / there
+    path.write_text("[tool.voiceloop]\n")
+    result = repository.pytester.run(*VOICELOOP, "init")
+    assert result.ret == 2
+    assert result.errlines == [f"voiceloop init: {there} is there already; change that one, or remove it first"]
+    assert path.read_text() == "[tool.voiceloop]\n"
+    assert not (repository.path / "voiceloop.toml").exists() or there == "voiceloop.toml"
+
+
 def test_models_passes_everything_through(repository, monkeypatch):
     monkeypatch.setenv("VOICELOOP_MODELS", str(repository.path / "empty"))
     result = repository.pytester.run(*VOICELOOP, "models", "list", "--json")
@@ -66,4 +130,4 @@ def test_models_passes_everything_through(repository, monkeypatch):
 def test_an_unknown_command_lists_the_known_ones(repository):
     result = repository.pytester.run(*VOICELOOP, "phone")
     assert result.ret == 2
-    result.stderr.fnmatch_lines(["*invalid choice: 'phone'*demo*doctor*models*corpus*"])
+    result.stderr.fnmatch_lines(["*invalid choice: 'phone'*demo*init*doctor*models*corpus*"])

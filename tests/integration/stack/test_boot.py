@@ -10,7 +10,8 @@ import pytest
 from fake_services import FOREVER, READY, alive, descriptors, fake, pid_of, until
 
 from pytest_voiceloop.stack.boot import RunningStack, boot
-from pytest_voiceloop.stack.process import MissingPrerequisiteError, StackError, spawn, wait_ready
+from pytest_voiceloop.stack.process import MissingPrerequisiteError, StackError, spawn
+from pytest_voiceloop.stack.readiness import wait_ready
 from pytest_voiceloop.stack.spec import Port, Service, StackSpec
 
 
@@ -22,6 +23,11 @@ def booted(folder: Path, source: str, **fields: Any) -> RunningStack:
     """What a stack of one service was; it is over when this returns."""
     with boot(spec(fake(folder, "alpha", source, **fields)), folder / "logs") as running:
         return running
+
+
+def booted_from(folder: Path, *services: Service) -> None:
+    with boot(spec(*services), folder / "logs"):
+        pass
 
 
 def refused(folder: Path, source: str, error: type[Exception] = StackError, **fields: Any) -> str:
@@ -125,7 +131,7 @@ def test_an_exit_right_after_the_ready_line_is_no_boot(tmp_path: Path) -> None:
     process = spawn("alpha", command, tmp_path / "alpha.log", env={}, cwd=None, grace_s=1.0)
     until(lambda: process.popen.poll() is not None)
     with pytest.raises(StackError, match="alpha died: exit code 4"):
-        wait_ready(process, 20.0)
+        wait_ready(process, Service("alpha", (), {}))
     process.stop()
 
 
@@ -136,20 +142,41 @@ def test_while_one_is_awaited_the_others_can_be_looked_after(tmp_path: Path) -> 
         raise StackError("another died")
 
     with pytest.raises(StackError, match="another died"):
-        wait_ready(process, 20.0, another_died)
+        wait_ready(process, Service("alpha", (), {}), meanwhile=another_died)
     process.stop()
 
 
-def test_a_command_that_is_not_there(tmp_path: Path) -> None:
-    stack = spec(Service("alpha", ("voiceloop-no-such-command",), {}))
-    with pytest.raises(StackError, match="exit code 127") as caught, boot(stack, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        (
+            "no-such-command",
+            "'no-such-command' is not on PATH; install it, or give its path (./no-such-command is looked",
+        ),
+        ("./server", "{folder}/server does not exist; build it, or correct the command"),
+        ("./notes", "{folder}/notes is not executable; chmod +x it, or begin the command with its interpreter"),
+    ],
+)
+def test_a_command_that_is_none(command: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    service = Service("alpha", (command,), {}, cwd=tmp_path, source="voiceloop.toml:3: services.alpha")
+    with pytest.raises(StackError) as caught, boot(spec(service), tmp_path / "logs"):
         pass
-    assert "voiceloop-no-such-command: No such file or directory" in str(caught.value)
+    assert str(caught.value).startswith("voiceloop.toml:3: services.alpha.command: " + wanted.format(folder=tmp_path))
+
+
+def test_a_command_that_no_kernel_starts(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF and no more")
+    program.chmod(0o755)
+    with pytest.raises(StackError, match="exit code 127") as caught:
+        booted_from(tmp_path, Service("alpha", (str(program),), {}))
+    assert "Exec format error" in str(caught.value)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     message = refused(tmp_path, READY, cwd=tmp_path / "nowhere")
-    assert f"alpha is to run in {tmp_path / 'nowhere'}, which is no folder; correct its cwd" in message
+    assert message == f"the cwd of alpha: {tmp_path / 'nowhere'} is no folder; correct it, or make the folder"
 
 
 MISSING = "import json, os, time; print(json.dumps({'missing': 'the model x', 'cure': 'fetch x'}), flush=True)\n"
@@ -195,7 +222,7 @@ def test_a_boot_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_spawn_that_fails_ends_what_was_spawned_before(tmp_path: Path) -> None:
     services = [fake(tmp_path, "alpha", READY + FOREVER), fake(tmp_path, "beta", READY, cwd=tmp_path / "nowhere")]
-    with pytest.raises(StackError, match="beta is to run in"), boot(spec(*services), tmp_path):
+    with pytest.raises(StackError, match=r"the cwd of beta: .* is no folder"), boot(spec(*services), tmp_path):
         pass
     assert [child for child in psutil.Process().children(recursive=True) if child.status() != "zombie"] == []
 

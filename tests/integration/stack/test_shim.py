@@ -20,6 +20,8 @@ Run = Callable[..., Process]
 HARNESS = """
 import os, pathlib, signal, sys
 from pytest_voiceloop.stack.process import spawn
+from pytest_voiceloop.stack.readiness import wait_ready
+from pytest_voiceloop.stack.spec import Service
 service = spawn("fake", sys.argv[2:], pathlib.Path(sys.argv[1]), env={}, cwd=None, grace_s=60)
 print("spawned", flush=True)
 """
@@ -37,8 +39,11 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """Start a command under the shim; it is ended with the test."""
     started: list[Process] = []
 
-    def start(*command: str, env: dict[str, str] | None = None, grace_s: float = 2.0) -> Process:
-        started.append(spawn("fake", command, tmp_path / "fake.log", env=env or {}, cwd=None, grace_s=grace_s))
+    def start(
+        *command: str, env: dict[str, str] | None = None, grace_s: float = 2.0, stop_signal: str = "SIGTERM"
+    ) -> Process:
+        log = tmp_path / "fake.log"
+        started.append(spawn("fake", command, log, env=env or {}, cwd=None, grace_s=grace_s, stop_signal=stop_signal))
         return started[-1]
 
     yield start
@@ -107,7 +112,7 @@ def test_a_harness_that_dies_while_it_stops_a_service_is_not_waited_for(tmp_path
     stubborn = f"import signal, pathlib\nsignal.signal(15, lambda *_: pathlib.Path({str(mark)!r}).touch())\n" + READY
     log = tmp_path / "fake.log"
     popen = harness(
-        "from pytest_voiceloop.stack.process import wait_ready\nwait_ready(service, 60)\nservice.stop()",
+        "wait_ready(service, Service('fake', (), {}))\nservice.stop()",
         *python(tmp_path, stubborn + FOREVER),
     )
     child = pid_of(tmp_path, "child")
@@ -124,9 +129,9 @@ def test_ctrl_c_reaches_the_harness_first(tmp_path: Path, harness) -> None:
     service = f"import os, signal\nfor n in (2, 15): signal.signal(n, {note})\n" + READY + FOREVER
     popen = harness(
         # A shell that starts its job in the background has SIGINT ignored, and so has everything below it.
-        "import signal, time\nfrom pytest_voiceloop.stack.process import wait_ready\n"
+        "import signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "try:\n    wait_ready(service, 60); print('ready', flush=True)\n"
+        "try:\n    wait_ready(service, Service('fake', (), {})); print('ready', flush=True)\n"
         "    while True: time.sleep(0.05)\n"
         "except KeyboardInterrupt:\n    service.check(); service.stop()\n",
         *python(tmp_path, service),
@@ -158,6 +163,28 @@ def test_a_stopped_service_may_clean_up(tmp_path: Path, run: Run) -> None:
     process.stop()
     assert mark.exists()
     assert process.popen.returncode == 5
+
+
+@pytest.mark.parametrize("stop_signal", ["SIGINT", "SIGQUIT", "SIGUSR1"])
+def test_a_service_is_asked_by_the_signal_that_it_takes(stop_signal: str, tmp_path: Path, run: Run) -> None:
+    seen = tmp_path / "seen"
+    source = f"import signal, sys\ndef end(n, _):\n    open({str(seen)!r}, 'a').write(f'{{n}} '); sys.exit(0)\n"
+    source += "for n in (1, 2, 3, 10, 15): signal.signal(n, end)\n"
+    process = run(*python(tmp_path, source + READY + FOREVER), stop_signal=stop_signal)
+    until(lambda: "ready" in process.log.read_text())
+    process.stop()
+    assert seen.read_text() == f"{signal.Signals[stop_signal].value} "
+
+
+def test_a_service_that_ignores_its_signal_is_killed_after_its_grace(tmp_path: Path, run: Run) -> None:
+    process = run(
+        *python(tmp_path, "import signal\nsignal.signal(2, signal.SIG_IGN)\n" + READY + FOREVER),
+        grace_s=0.2,
+        stop_signal="SIGINT",
+    )
+    until(lambda: "ready" in process.log.read_text())
+    process.stop()
+    assert process.popen.returncode == 128 + signal.SIGKILL
 
 
 def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path, run: Run) -> None:

@@ -193,6 +193,12 @@ def test_hanging_up_within_an_answer_takes_it_back():
     assert said(*steps, *rest, ("back", b""))[2:] == [DELTAS[0], ("back", "cancel", "")]
 
 
+@pytest.mark.parametrize("first", ["forward", "back"])
+def test_hanging_up_after_done_takes_nothing_back(first):
+    steps = [("forward", QUESTION), *(("back", data) for data in STREAMED[:-1]), (first, b"")]
+    assert said(*steps, ("back", b""))[2:] == [*DELTAS, ("back", "end", "")]
+
+
 def test_one_who_closes_his_side_after_the_request_is_still_answered():
     assert said(("forward", QUESTION), ("forward", b""), ("back", PLAIN), ("back", b"")) == [*ASKED, *REPLIED]
 

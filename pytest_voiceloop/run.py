@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_voiceloop.call.faults import Faults
     from pytest_voiceloop.call.line import Capture
     from pytest_voiceloop.call.live import LiveStack
     from pytest_voiceloop.call.replay import Key, Script
@@ -189,6 +190,7 @@ class Run:
 RUN = pytest.StashKey[Run]()
 MEASURED = pytest.StashKey[Measured]()
 BUDGETS: pytest.StashKey[Sequence[Budget]] = pytest.StashKey()
+FAULTS: pytest.StashKey[Faults] = pytest.StashKey()
 
 
 def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]]:

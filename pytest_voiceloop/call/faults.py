@@ -80,6 +80,8 @@ class Fault:
     percent: float | None = None
     snr_db: float | None = None
     seed: int = 0
+    option: str = ""
+    """The command-line option that asks for it, where one does."""
 
     @property
     def moment(self) -> str:
@@ -103,7 +105,9 @@ class Fault:
         return {name: value for name, value in given.items() if value is not None}
 
     def __str__(self) -> str:
-        """The call that makes it again, seed included: ``fault("reset", "llm_tts", item=2)``."""
+        """What makes it again, seed included: ``fault("reset", "llm_tts", item=2)``, or the option."""
+        if self.option:
+            return self.option
         place = () if self.where == CALLER else (self.where,)
         words = [_quoted(word) for word in (self.kind, *place)]
         return f"fault({', '.join([*words, *(f'{name}={_quoted(value)}' for name, value in self.arguments.items())])})"
@@ -174,8 +178,8 @@ def _checked(name: str, value: object) -> object:
     return value
 
 
-def check(one: Fault, spec: StackSpec, *, lossy: bool) -> None:
-    """Raise FaultError where a stack cannot suffer a fault. `lossy` says whether its caller is sent packets."""
+def check(one: Fault, spec: StackSpec) -> None:
+    """Raise FaultError where a stack cannot suffer a fault."""
     place = KINDS[one.kind].place
     if place == "link":
         place_of(one, spec)
@@ -185,7 +189,7 @@ def check(one: Fault, spec: StackSpec, *, lossy: bool) -> None:
             raise FaultError(f"{one}: no service is called {one.where!r}; there are {', '.join(names)}")
         if not spec.service(one.where).command:
             raise FaultError(f"{one}: {one.where} runs already, started by somebody else; nobody here can stop it")
-    elif one.kind.startswith("rtp_") and not lossy:
+    elif one.kind.startswith("rtp_") and spec.caller.protocol == "websocket":
         raise FaultError(f"{one}: this stack's caller ({spec.caller.protocol}) is sent no RTP, so none can be lost")
     tapped = [role for link in spec.links if link.tap for role in link.roles]
     if one.at in ROLES and one.at not in tapped:
@@ -206,6 +210,14 @@ def place_of(one: Fault, spec: StackSpec) -> tuple[Link, Direction | None]:
             return link, "forward"
     there = ", ".join([*(role for link in tapped for role in link.roles), *(link.target for link in tapped)])
     raise FaultError(f"{one}: no tapped link is or leads into {one.where!r}; there are {there or 'none'}")
+
+
+def slowed(service: str, duration_ms: float, spec: StackSpec) -> Fault:
+    """What ``--voiceloop-slow`` asks for. Raises FaultError, or SpecError for no service of the stack."""
+    spec.service(service)
+    one = Fault("delay", service, duration_ms=duration_ms, option=f"--voiceloop-slow={service}={duration_ms:g}ms")
+    place_of(one, spec)
+    return one
 
 
 class Passage(NamedTuple):
@@ -275,6 +287,9 @@ def _struck(strike: Strike, passage: Passage, at_ns: int, *, item: bool) -> Pass
     if strike.struck >= (one.items or 1):
         return passage
     if one.kind in ("reset", "half_close"):
+        if one.moment != "items" or one.after_ms:
+            # At a time of its own, whether anything passes or not: call/striking.py does it.
+            return passage
         strike.struck += 1
         strike.now(at_ns)
         return passage._replace(data=b"", ending=one.kind, crossed=False)
@@ -301,15 +316,16 @@ class TurnFaults:
     def __init__(self, faults: Sequence[Fault], spec: StackSpec, spoken: Mapping[Link, LinkProtocol]) -> None:
         self.strikes = [Strike(one) for one in faults]
         self._spec = spec
+        self._spoken = spoken
         self._streams: dict[tuple[Link, Direction], list[Strike]] = {}
         for strike in self.strikes:
             if KINDS[strike.fault.kind].place == "link":
-                self._streams.setdefault(self.way(strike.fault, spoken), []).append(strike)
+                self._streams.setdefault(self.way(strike.fault), []).append(strike)
 
-    def way(self, one: Fault, spoken: Mapping[Link, LinkProtocol]) -> tuple[Link, Direction]:
+    def way(self, one: Fault) -> tuple[Link, Direction]:
         """The link of a fault on a link, and the direction that it strikes."""
         link, direction = place_of(one, self._spec)
-        stamped = spoken[link].stamps
+        stamped = self._spoken[link].stamps
         other: Direction = "back" if stamped == "forward" else "forward"
         return link, direction or (stamped if one.where == link.role else other)
 
@@ -318,24 +334,41 @@ class TurnFaults:
         strikes = self._streams.get((link, direction))
         return Stream(strikes) if strikes else None
 
-    def of(self, place: str) -> list[Fault]:
-        """The faults of one place."""
-        return [strike.fault for strike in self.strikes if KINDS[strike.fault.kind].place == place]
-
     def records(self, t0_ns: int) -> list[dict[str, Any]]:
         """What struck, as it stands in the JSON document's ``turns[].faults``."""
-        return [_record(s.fault, (s.at_ns - t0_ns) / 1e6, self._spec) for s in self.strikes if s.at_ns is not None]
+        return [self._record(s.fault, (s.at_ns - t0_ns) / 1e6) for s in self.strikes if s.at_ns is not None]
+
+    def _record(self, one: Fault, at_ms: float) -> dict[str, Any]:
+        where: dict[str, Any] = {}
+        if KINDS[one.kind].place == "link":
+            link, direction = self.way(one)
+            role = link.stamps(direction, self._spoken[link].stamps)
+            where = {"link": role or link.role, "into": link.target if direction == "forward" else link.source}
+        elif KINDS[one.kind].place == "service":
+            where = {"service": one.where}
+        amounts = {"ms": one.duration_ms, "percent": one.percent, "snr_db": one.snr_db}
+        given = {name: amount for name, amount in amounts.items() if amount is not None}
+        return {"kind": one.kind, **where, **given, "at_ms": round(at_ms, 3), "line": str(one)}
 
 
-def _record(one: Fault, at_ms: float, spec: StackSpec) -> dict[str, Any]:
-    where: dict[str, str] = {}
-    if KINDS[one.kind].place == "link":
-        link, _ = place_of(one, spec)
-        where = {"link": one.where if one.where in ROLES else link.role, "into": link.target}
-    elif KINDS[one.kind].place == "service":
-        where = {"service": one.where}
-    ms = {} if one.duration_ms is None else {"ms": one.duration_ms}
-    return {"kind": one.kind, **where, **ms, "at_ms": round(at_ms, 3), "line": str(one)}
+class Faults:
+    """The faults of a test. They strike in each of its turns, from when they are injected until they are lifted."""
+
+    def __init__(self, given: Sequence[Fault]) -> None:
+        self.in_force = list(given)
+        self.given = list(given)
+        """All that ever were in force."""
+
+    def inject(self, kind: str, where: str = CALLER, **given: Any) -> Fault:
+        """Put a fault in force, for the turns that begin from now on. Takes what the marker takes; raises FaultError."""
+        one = fault(kind, where, **given)
+        self.in_force.append(one)
+        self.given.append(one)
+        return one
+
+    def lift(self) -> None:
+        """No fault is in force any more."""
+        self.in_force.clear()
 
 
 def sample_of(one: Fault, clip: Clip, rate_hz: int) -> int:

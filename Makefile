@@ -3,6 +3,7 @@
 # make torch     the same loop with the kokoro package on PyTorch
 # make matrix    the built wheel alone, and beside other plugins on each Python that is here (nox)
 # make examples  the built wheel in the repositories of tests/examples, on real models (nox)
+# make browser   Debian's Chromium, where there is none: without one the tests of the page are skipped
 # make check     ruff, format, mypy
 # Arguments go through: make pipeline ARGS="-k canoe"
 
@@ -12,11 +13,19 @@ BIN := $(VENV)/bin
 ARGS ?=
 # llama-cpp-python comes as source; this leaves out what the stack does not use.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
+BROWSERS := chromium chromium-browser google-chrome
+# Empty for root, who may have no sudo.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: test pipeline torch matrix examples check models clean
+.PHONY: test browser pipeline torch matrix examples check models clean
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
+
+browser:
+	@for name in $(BROWSERS); do command -v $$name && exit; done; \
+	$(SUDO) apt-get update -qq && \
+	$(SUDO) apt-get install -y -qq --no-install-recommends chromium
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

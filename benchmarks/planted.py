@@ -5,18 +5,25 @@
 
 `record` boots the reference stack once, each service wrapped by planting.py, and says every utterance once for each
 case, in an order that rotates; "nothing" stands in it twice. `judge` compares each case with "nothing" as the
-interleaved mode does, over and over on utterances drawn with replacement, and the two recordings of "nothing" with one
-another. Needs the extra "stack" and the group "bench".
+interleaved mode does: the whole recording, and over and over on utterances drawn with replacement. It says how often
+the fault is found, how often an alarm comes at another door, and what a slow service does to the others at all; and it
+compares the two recordings of "nothing" with one another. Needs the extra "stack" and the group "bench".
+
+An alarm at another door has two causes, and a draw with replacement cannot tell them apart: what chance did to a
+recording is in every draw from it. So the two are measured one by one. Chance: in each pair of a draw the times of each
+door but the planted one are swapped at random, as in the comparison of nothing with nothing, so that nothing but chance
+can make an alarm there. What is no chance: the times of each service in all turns in which another one was slow,
+against those in which none was, with the interval of the difference.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +78,33 @@ CASES = (
     Case("outbound clips (+24 dB)", "transfer", {"service": "outbound", "gain_db": 24}),
     Case("low-pass at 1.5 kHz", "transfer", {"service": "outbound", "low_pass_hz": 1500}),
 )
+
+
+TIMES = {
+    "stt": (
+        ("work_ms", "stt"),
+        ("ledgers", "complete", "stages_ms", "stt"),
+        ("ledgers", "complete", "stages_ms", "retranscription"),
+    ),
+    "llm": (("work_ms", "llm_first"), ("work_ms", "llm")),
+    "tts": (("work_ms", "tts"), ("tts_rtf",)),
+    "transfer": (
+        ("ledgers", "complete", "stages_ms", "transfer"),
+        ("events_ms", "t3_first"),
+        ("events_ms", "t4_first"),
+        ("leading_silence_ms",),
+    ),
+}
+"""Where a record has the times of each door: those that rows with that door are computed from."""
+ROWS = {
+    "work_ms.stt": "stt",
+    "retranscription": "stt",
+    "work_ms.llm_first": "llm",
+    "work_ms.llm": "llm",
+    "work_ms.tts": "tts",
+    "first_packet": "transfer",
+}
+"""The rows in ms that lay a slow service at its door."""
 
 
 def main() -> None:
@@ -128,49 +162,102 @@ def judge(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     by_case = {case.name: [turn for turn in turns if turn["case"] == case.name] for case in CASES}
     ids = sorted({turn["utterance"]["id"] for turn in turns})
     result: dict[str, Any] = {"utterances": len(ids), "draws": DRAWS, "cases": {}}
-    print(f"{len(ids)} utterances; what the whole recording shows, and shares of {DRAWS} draws from it:")
-    print(f"found and laid at the right door of {PAIRS[0]} and {PAIRS[1]} pairs (turn about), and of {PAIRS[1]} by the")
-    print(f"rule for kept runs; laid at a wrong one of {PAIRS[1]} pairs, where chance in the recording counts as real")
+    print(
+        f"{len(ids)} utterances; shares of {DRAWS} draws found and laid at the right door, of {PAIRS[0]} and {PAIRS[1]}"
+    )
+    print(f"pairs (turn about), and of {PAIRS[1]} by the rule for kept runs; those with an alarm at another door, of")
+    print(f"{PAIRS[1]} pairs, by chance; the verdict on the whole recording")
     for case in CASES[len(NOTHING) :]:
         head = by_case[case.name]
         recordings = {turn["recording"] for turn in head}
         base = [turn for name in NOTHING for turn in by_case[name] if turn["recording"] in recordings]
-        sides = base, head
-        whole = compare(*sides, INTERLEAVED)
-        few, many = (shares(*sides, case.door, ids, pairs, INTERLEAVED) for pairs in PAIRS)
-        kept = shares(*sides, case.door, ids, PAIRS[1], BASELINE)
+        whole = compare(base, head, INTERLEAVED)
+        few, many = (found_share(base, head, case.door, ids, pairs, INTERLEAVED) for pairs in PAIRS)
+        kept = found_share(base, head, case.door, ids, PAIRS[1], BASELINE)
+        elsewhere = chance_elsewhere(base, head, case.door, ids)
         result["cases"][case.name] = {
             "turns": len(head),
             "whole": [whole.verdict, *whole.doors],
-            **dict(zip(("few", "many", "kept"), (few, many, kept), strict=True)),
+            "few": few,
+            "many": many,
+            "kept": kept,
+            "elsewhere_by_chance": elsewhere,
         }
-        share = (
-            f"{few['right_door']:>6.0%}{many['right_door']:>6.0%}{kept['right_door']:>6.0%}{many['wrong_door']:>8.1%}"
-        )
+        share = f"{few:>6.0%}{many:>6.0%}{kept:>6.0%}{elsewhere:>8.1%}"
         print(f"{case.name:32}{share}   {whole.verdict} {', '.join(whole.doors)}", flush=True)
+    cases = result["cases"].values()
+    result["elsewhere_by_chance"] = sum(case["elsewhere_by_chance"] for case in cases) / len(cases)
+    print(f"alarms at another door by chance: {result['elsewhere_by_chance']:.2%} of {len(cases) * DRAWS} draws")
+    result["spill"] = spill(turns)
     result["false_alarms"] = a_a(by_case, ids, np.random.default_rng(0))
     print(f"nothing against nothing: {result['false_alarms']:.2%} of {A_A_DRAWS} comparisons raise an alarm")
     return result
 
 
-def shares(
+def found_share(
     base: Sequence[dict[str, Any]],
     head: Sequence[dict[str, Any]],
     door: str,
     ids: Sequence[str],
     pairs: int,
     rule: Rule,
-) -> dict[str, float]:
-    """How often a comparison of so many pairs, drawn with replacement, finds a regression, and where."""
+) -> float:
+    """How often a comparison of so many pairs, drawn with replacement, lays a regression at this door."""
     dice = np.random.default_rng(0)
-    seen: Counter[str] = Counter()
+    drawn = (draw(base, head, dice.choice(ids, pairs), dice) for _ in range(DRAWS))
+    return sum(door in compare(*sides, rule).doors for sides in drawn) / DRAWS
+
+
+def chance_elsewhere(
+    base: Sequence[dict[str, Any]], head: Sequence[dict[str, Any]], door: str, ids: Sequence[str]
+) -> float:
+    """How often a regression is laid at another door than this one where nothing but chance can do that.
+
+    Words and sounds stay as they are: what became of them is the fault's own doing, at whatever door it shows.
+    """
+    dice = np.random.default_rng(0)
+    alarms = 0
     for _ in range(DRAWS):
-        drawn = dice.choice(ids, pairs)
-        found = compare(*draw(base, head, drawn, dice), rule)
-        seen["found"] += found.verdict == "regressed"
-        seen["right_door"] += door in found.doors
-        seen["wrong_door"] += bool(set(found.doors) - {door})
-    return {name: seen[name] / DRAWS for name in ("found", "right_door", "wrong_door")}
+        # One by one: a turn that was drawn twice has to become two.
+        drawn = draw(base, head, dice.choice(ids, PAIRS[1]), dice)
+        sides = [copy.deepcopy(turn) for turn in drawn[0]], [copy.deepcopy(turn) for turn in drawn[1]]
+        for one, other in zip(*sides, strict=True):
+            for elsewhere in TIMES:
+                if elsewhere != door and dice.integers(2):
+                    _swap(one, other, elsewhere)
+        alarms += bool(set(compare(*sides, INTERLEAVED).doors) - {door})
+    return alarms / DRAWS
+
+
+def _swap(one: dict[str, Any], other: dict[str, Any], door: str) -> None:
+    for *way, last in TIMES[door]:
+        inner, outer = one, other
+        for key in way:
+            inner, outer = inner[key], outer[key]
+        inner[last], outer[last] = outer[last], inner[last]
+
+
+def spill(turns: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Print and return how much longer each service takes while another one is slow: of all such turns, in ms.
+
+    An utterance counts once for each recording.
+    """
+    turns = [
+        {**turn, "utterance": {**turn["utterance"], "id": f"{turn['utterance']['id']} {turn['recording']}"}}
+        for turn in turns
+    ]
+    base = [turn for turn in turns if turn["case"] in NOTHING]
+    slow = {case.name: case.door for case in CASES if {"add_ms", "factor"} & case.plant.keys()}
+    found = {}
+    print("while another service is slow")
+    for name, door in ROWS.items():
+        head = [turn for turn in turns if slow.get(turn["case"], door) != door]
+        (row,) = (row for row in compare(base, head, INTERLEAVED).rows if row.metric == name)
+        found[name] = {key: getattr(row, key) for key in ("base", "change", "low", "high", "n")}
+        print(
+            f"  {name:20}{row.base:7.1f} ms {row.change:+6.1f} [{row.low:+.1f} to {row.high:+.1f}], {len(head)} turns"
+        )
+    return found
 
 
 def a_a(by_case: dict[str, list[dict[str, Any]]], ids: Sequence[str], dice: np.random.Generator) -> float:

@@ -1,16 +1,13 @@
-"""Runs that were kept: where they lie, how they are read, and what a new run is compared with."""
+"""Runs that were kept under a name: where they lie, and how they are found again."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+from pytest_voiceloop.report.saved import SavedError, load
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class BaselineError(ValueError):
-    """A kept run that cannot be used; the message names the file and the remedy."""
 
 
 def path_of(folder: Path, name: str) -> Path:
@@ -18,16 +15,11 @@ def path_of(folder: Path, name: str) -> Path:
     return folder / name if name.endswith(".json") else folder / "baselines" / f"{name}.json"
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The document of a kept run. Raises BaselineError."""
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        kept = sorted(other.stem for other in path.parent.glob("*.json")) if path.parent.is_dir() else []
-        there = f"kept are {', '.join(kept)}" if kept else "none is kept there yet"
-        raise BaselineError(f"{path} is not there; {there}. Keep one with --voiceloop-save=NAME") from None
-    except (OSError, ValueError) as error:
-        raise BaselineError(f"{path} cannot be read: {error}. Write it anew with --voiceloop-save=NAME") from None
-    if not isinstance(document, dict) or document.get("schema_version") != 1 or "tests" not in document:
-        raise BaselineError(f"{path} is no run of pytest-voiceloop (schema_version 1)")
-    return document
+def kept(folder: Path, name: str) -> dict[str, Any]:
+    """The document of a baseline in a results folder, or of the path that `name` is. Raises SavedError."""
+    path = path_of(folder, name)
+    if not name.endswith(".json") and not path.exists():
+        names = sorted(other.stem for other in path.parent.glob("*.json"))
+        there = f"kept are {', '.join(names)}" if names else "none is kept there yet"
+        raise SavedError(f"{path} is not there; {there}. Keep one with --voiceloop-save=NAME")
+    return load(path)

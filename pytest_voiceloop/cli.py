@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     doctor.add_argument("--json", action="store_true")
 
-    selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; half a minute")
+    selftest = commands.add_parser("selftest", help="how far the harness itself is off on this machine; 45 seconds")
     selftest.add_argument("--json", action="store_true")
     selftest.add_argument("--busy", action="store_true", help="keep every core busy meanwhile, to see what that does")
 
@@ -45,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.add_argument("--format", choices=FORMATS, required=True, help="summary is Markdown, as for a CI job")
     report.add_argument("-o", "--output", type=Path, metavar="FILE", help="where it goes (default: standard output)")
 
-    compare = commands.add_parser("compare", help="two run.json: exit 0 same or better, 1 regressed, 125 cannot tell")
-    compare.add_argument("base", type=Path)
-    compare.add_argument("head", type=Path)
+    compare = commands.add_parser("compare", help="two runs: exit 0 same or better, 1 regressed, 125 cannot tell")
+    for name in ("base", "head"):
+        compare.add_argument(name, type=Path, help="a run.json, a baseline, or a journal.jsonl")
     compare.add_argument("--rule", default=None, help="what a change has to exceed, such as 10%%,25ms")
     compare.add_argument("--json", action="store_true")
 
@@ -122,13 +122,12 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pytest_voiceloop import baselines
     from pytest_voiceloop.measure.comparing import parse_rule
-    from pytest_voiceloop.report import comparison
+    from pytest_voiceloop.report import comparison, saved
 
     try:
         rule = parse_rule(options.rule) if options.rule else None
-        base, head = baselines.load(options.base), baselines.load(options.head)
+        base, head = saved.load(options.base), saved.load(options.head)
     except ValueError as error:
         print(f"voiceloop compare: {error}", file=sys.stderr)
         return 2

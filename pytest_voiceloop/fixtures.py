@@ -226,6 +226,7 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
         faults=faults,
         base=Version(base, lambda *kept: run.keep(item, base, *kept, base=True)) if base else None,
         undecided=lambda: run.settings.inconclusive == "extend" and undecided(),
+        planned=item.stash[MEASURED].plan,
     )
     try:
         yield simulator

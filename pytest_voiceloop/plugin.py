@@ -9,10 +9,12 @@ import pytest
 
 from pytest_voiceloop import settings
 from pytest_voiceloop.fixtures import *  # noqa: F403 (the fixtures are the plugin's; fixtures.__all__ lists them)
-from pytest_voiceloop.run import BUDGETS, FAULTS, MEASURED, RUN, Collector, Measured, new_run
+from pytest_voiceloop.run import BUDGETS, FAULTS, MEASURED, PLACE, RUN, Collector, Measured, new_run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from pytest_voiceloop.run import Say
 
 BOOT_AND_TURNS_TIMEOUT_S = 120
 UNUSABLE = pytest.StashKey[str]()
@@ -86,6 +88,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.stash[UNUSABLE] = str(error)
         if not limited and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(BOOT_AND_TURNS_TIMEOUT_S, func_only=True))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Number the tests that say the corpus, one utterance each, for live progress."""
+    alike: dict[str, list[pytest.Item]] = {}
+    for item in session.items:
+        if "voiceloop_utterance" in getattr(item, "fixturenames", ()):
+            alike.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for those in alike.values():
+        for number, item in enumerate(those, start=1):
+            item.stash[PLACE] = (number, len(those))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -195,8 +208,8 @@ def _has_global_timeout(config: pytest.Config) -> bool:
     return bool(config.getoption("timeout", None) or config.getini("timeout") or os.environ.get("PYTEST_TIMEOUT"))
 
 
-def _say(config: pytest.Config) -> Any:
-    def say(text: str) -> None:
+def _say(config: pytest.Config) -> Say:
+    def say(text: str, **markup: bool) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         capture = config.pluginmanager.get_plugin("capturemanager")
         if reporter is None or reporter.verbosity < 0 or hasattr(config, "workerinput"):
@@ -208,6 +221,6 @@ def _say(config: pytest.Config) -> Any:
             writer = config.get_terminal_writer()
             if writer.width_of_current_line:
                 writer.line()
-            writer.line(text)
+            writer.line(text, **markup)
 
     return say

@@ -13,8 +13,8 @@ from pytest_voiceloop import baselines, markers
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, Turn, latency_ms
 from pytest_voiceloop.report import comparison, document, files, findings, journal, junit, reading, render, terminal
 from pytest_voiceloop.report.step_summary import step_summary
-from pytest_voiceloop.report.text import visible
 from pytest_voiceloop.run import BUDGETS, FAULTS, MEASURED, RECORD, RUN, Run
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,15 +192,13 @@ def write(run: Run, *, in_mid_turn: bool = False) -> None:
         run.calibrate("after_ms")
     run.document = document.build(tests, list(services.values()), **run.facts(), calibration=run.calibration)
     run.document["comparisons"] = comparisons(run)
-    _write(run, run.settings.dir / "run.json", "json")
+    for path, form in run.reports:
+        _write(run, path, form)
     if run.settings.save:
         _write(run, baselines.path_of(run.settings.dir, run.settings.save), "json")
     if "GITHUB_STEP_SUMMARY" in os.environ:
         with contextlib.suppress(OSError), Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as page:
             page.write(step_summary(run.document))
-    for request in run.settings.reports:
-        path = request.path or run.settings.dir / f"report.{render.SUFFIXES[request.format]}"
-        _write(run, path, request.format)
 
 
 def _write(run: Run, path: Path, form: str) -> None:

@@ -7,12 +7,12 @@ import threading
 import time
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_voiceloop.call.faults import Faults
@@ -29,6 +29,13 @@ KEPT_RUNS = 5
 """Audio and logs of so many runs are kept; voices are personal data, and disks are finite."""
 
 
+class Say(Protocol):
+    """Shows a line as progress, with pytest's markup (``red=True``) where that is shown."""
+
+    def __call__(self, text: str, **markup: bool) -> None:
+        """Show `text`."""
+
+
 @dataclass(slots=True)
 class Measured:
     """What a test has measured so far."""
@@ -39,6 +46,12 @@ class Measured:
     verdicts: list[tuple[Budget, Verdict]] = field(default_factory=list)
     services: list[dict[str, Any]] = field(default_factory=list)
     log_tails: Callable[[], list[tuple[str, str]]] = list
+    planned: int = 0
+    """Turns that are known to be said, each counted once however often it is void."""
+
+    def plan(self, turns: int) -> None:
+        """Count further turns, after those that were said and those that others are still saying."""
+        self.planned = max(self.planned, said(self.turns)) + turns
 
 
 @dataclass(slots=True)
@@ -48,7 +61,7 @@ class Run:
     settings: Settings
     id: str
     worker: str
-    say: Callable[[str], None]
+    say: Say
     started_at: str
     baseline: Mapping[str, Any] | None = None
     """The document that this run is to be compared with."""
@@ -84,6 +97,10 @@ class Run:
             self.folder.mkdir()
             (self.settings.dir / ".gitignore").write_text("*\n")
             _prune(self.settings.dir)
+            # Where this run is killed, nobody shall take an earlier one's reports for its own.
+            for path, _ in self.reports:
+                with contextlib.suppress(OSError):
+                    path.unlink()
             append(self.journal, "run", self.facts())
         return self.folder
 
@@ -99,6 +116,15 @@ class Run:
             "environment": environment(),
             "settings": self.settings_json(),
         }
+
+    @property
+    def reports(self) -> list[tuple[Path, str]]:
+        """Where each report of this run goes, and its format; run.json first."""
+        from pytest_voiceloop.report.render import SUFFIXES
+
+        folder = self.settings.dir
+        asked = [(one.path or folder / f"report.{SUFFIXES[one.format]}", one.format) for one in self.settings.reports]
+        return [(folder / "run.json", "json"), *asked]
 
     @property
     def journal(self) -> Path:
@@ -146,7 +172,7 @@ class Run:
         from dataclasses import replace
 
         from pytest_voiceloop.report.journal import append
-        from pytest_voiceloop.report.terminal import turn_line
+        from pytest_voiceloop.report.terminal import turn_line, turn_markup
 
         measured = item.stash[MEASURED]
         if self.contended:
@@ -155,21 +181,26 @@ class Run:
         with self._keeping:
             turns = measured.base_turns if base else measured.turns
             which = f"base-{len(turns) + 1}" if base else f"{len(turns) + 1}"
-            turn = replace(turn, audio=self._write_audio(item, which, capture))
+            audio, begins_ms = self._write_audio(item, which, capture)
+            turn = replace(turn, audio=audio, playout={**turn.playout, **begins_ms})
             turns.append(turn)
             if not base:
                 measured.services = services_json(live)
                 measured.log_tails = live.running.log_tails
             record = turn.as_json()
             append(self.journal, "turn", {"nodeid": item.nodeid, "base": base, **record})
-            self.say(turn_line(record, scripted=live.spec.scripted) + ("  (base)" if base else ""))
+            number = said(turns)
+            place = (number, measured.planned) if number <= measured.planned else item.stash.get(PLACE, None)
+            line = turn_line(record, scripted=live.spec.scripted, base=base, place=place)
+            self.say(line, **turn_markup(record))
         return turn
 
-    def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> dict[str, str]:
+    def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> tuple[dict[str, str], dict[str, float]]:
+        """Where the files lie, and as ``begins_ms`` when that of the reply does, in ms after T0."""
         import soundfile
 
         from pytest_voiceloop.call.corpus import RATE_HZ
-        from pytest_voiceloop.measure.playout import playout
+        from pytest_voiceloop.measure.playout import playout, with_pauses
 
         folder = self.prepare_folder() / "audio"
         folder.mkdir(exist_ok=True)
@@ -178,19 +209,27 @@ class Run:
         heard = playout(capture.arrivals)
         for name, samples, rate_hz in (
             ("caller", capture.clip.samples, RATE_HZ),
-            ("reply", heard.samples, heard.rate_hz),
+            ("reply", with_pauses(heard), heard.rate_hz),
         ):
             if len(samples):
                 path = folder / f"{stem}-{name}.wav"
                 soundfile.write(path, samples, rate_hz, subtype="PCM_16")
                 places[name] = str(path.relative_to(self.settings.dir))
-        return places
+        begins_ms = {"begins_ms": round((int(heard.play_ns[0]) - capture.t0_ns) / 1e6, 3)} if len(heard.play_ns) else {}
+        return places, begins_ms
 
 
 RUN = pytest.StashKey[Run]()
 MEASURED = pytest.StashKey[Measured]()
 BUDGETS: pytest.StashKey[Sequence[Budget]] = pytest.StashKey()
 FAULTS: pytest.StashKey[Faults] = pytest.StashKey()
+PLACE = pytest.StashKey[tuple[int, int]]()
+"""Which test it is of those that say the corpus, one utterance each, and how many these are."""
+
+
+def said(turns: Iterable[Turn]) -> int:
+    """How many turns, each counted once however often it was void."""
+    return sum(not turn.repeat for turn in turns)
 
 
 def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]]:
@@ -208,7 +247,7 @@ def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]
     ]
 
 
-def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[str], None]) -> Run:
+def new_run(settings: Settings, worker: str, run_id: str | None, say: Say) -> Run:
     """A run that begins now. Workers take the controller's id.
 
     Raises pytest.UsageError for a baseline that cannot be used: it would be a pity to learn that after measuring.
@@ -219,7 +258,7 @@ def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
     started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     run = Run(settings, run_id or f"run-{stamp}-{os.getpid()}", worker, say, started_at)
-    if settings.compare:
+    if settings.compare and not worker:
         run.baseline = _kept(settings, settings.compare[0], "--voiceloop-compare")
     if settings.replay:
         from pytest_voiceloop.call.replay import scripts
@@ -233,10 +272,11 @@ def new_run(settings: Settings, worker: str, run_id: str | None, say: Callable[[
 
 def _kept(settings: Settings, name: str, option: str) -> dict[str, Any]:
     from pytest_voiceloop import baselines
+    from pytest_voiceloop.report.saved import SavedError
 
     try:
-        return baselines.load(baselines.path_of(settings.dir, name))
-    except baselines.BaselineError as error:
+        return baselines.kept(settings.dir, name)
+    except SavedError as error:
         raise pytest.UsageError(f"{option}: {error}") from None
 
 

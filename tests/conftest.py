@@ -22,6 +22,12 @@ def closed(schema):
     return shut
 
 
+@pytest.fixture(autouse=True)
+def _no_job_summary(monkeypatch):
+    """The pytest runs that tests start have no business on the summary page of the CI job that runs the tests."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
 @pytest.fixture(scope="session")
 def schema():
     return json.loads(SCHEMA.read_text(encoding="utf-8"))

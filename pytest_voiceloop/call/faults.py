@@ -159,7 +159,7 @@ def _close(word: str, known: Mapping[str, object] | Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "."
 
 
-def _checked(name: str, value: object) -> object:
+def _checked(name: str, value: object) -> Any:
     if name in ("after", "duration"):
         try:
             ms = parse_ms(value, name)
@@ -243,7 +243,7 @@ class Strike:
 
     def __post_init__(self) -> None:
         """Draw the same numbers in each turn."""
-        self.rng = random.Random(self.fault.seed)
+        self.rng = random.Random(self.fault.seed)  # noqa: S311 (to be drawn again, not to be secret)
 
     def comes(self, at_ns: int, *, item: bool) -> bool:
         """Whether the moment has come when something passes at `at_ns`; counts it if it is an item."""
@@ -292,7 +292,7 @@ def _struck(strike: Strike, passage: Passage, at_ns: int, *, item: bool) -> Pass
             return passage
         strike.struck += 1
         strike.now(at_ns)
-        return passage._replace(data=b"", ending=one.kind, crossed=False)
+        return Passage(b"", passage.due_ns, "reset" if one.kind == "reset" else "half_close", crossed=False)
     if not item:
         return passage
     strike.struck += 1
@@ -360,7 +360,7 @@ class Faults:
         """All that ever were in force."""
 
     def inject(self, kind: str, where: str = CALLER, **given: Any) -> Fault:
-        """Put a fault in force, for the turns that begin from now on. Takes what the marker takes; raises FaultError."""
+        """Put a fault in force for the turns that begin from now on; takes what the marker takes. Raises FaultError."""
         one = fault(kind, where, **given)
         self.in_force.append(one)
         self.given.append(one)

@@ -5,7 +5,6 @@ Pure functions. What they draw depends on the fault's seed alone.
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,12 +44,14 @@ def received(arrivals: Sequence[Arrival], faults: Sequence[Fault]) -> list[Arriv
     """What reaches the ear of what was sent, in the order in which it does."""
     found = list(arrivals)
     for one in faults:
-        rng = random.Random(one.seed)
+        rng = np.random.default_rng(one.seed)
         if one.kind == "rtp_loss":
             found = [arrival for arrival in found if rng.random() * 100 >= (one.percent or 0)]
         elif one.kind == "rtp_jitter":
             most_ns = round((one.duration_ms or 0) * 1e6)
-            found = [replace(arrival, arrival_ns=arrival.arrival_ns + rng.randrange(most_ns + 1)) for arrival in found]
+            found = [
+                replace(arrival, arrival_ns=arrival.arrival_ns + int(rng.integers(most_ns + 1))) for arrival in found
+            ]
     return sorted(found, key=lambda arrival: arrival.arrival_ns)
 
 

@@ -147,9 +147,7 @@ class Line:
         shims = {process.name: process.popen.pid for process in self._live.running.processes}
         return machine.sample(shims, self._live.root_pid)
 
-    def _await_reply(
-        self, clip: Clip, pacing: Pacing, first_end: int, struck: Striking, patience_s: float
-    ) -> EndedBy:
+    def _await_reply(self, clip: Clip, pacing: Pacing, first_end: int, struck: Striking, patience_s: float) -> EndedBy:
         t0_ns, start_ns = pacing.sample_ns(clip.speech_end), pacing.start_ns
         said_nothing = clip.speech_end <= clip.speech_start
         give_up_ns = t0_ns + round((SILENT_S if said_nothing else patience_s) * 1e9)

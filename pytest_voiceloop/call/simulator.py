@@ -42,8 +42,9 @@ class Simulator:
 
     `on_turn` receives every turn with its raw capture as soon as it is measured. `script` gives what is to be replayed
     for an utterance and a turn's index. With a `base`, another version of the stack, everything is said to both,
-    turn about, and the base begins every second time. `undecided` says whether further turns would tell more, and
-    `faults` holds what is done to the stack in each turn.
+    turn about, and the base begins every second time. `undecided` says whether further turns would tell more. `planned`
+    is told how many turns `measure` is about to say, those apart that are said again. `faults` holds what is done to
+    the stack in each turn.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Simulator:
         script: Callable[[str, int], Script | None] = lambda _, __: None,
         base: Version | None = None,
         undecided: Callable[[], bool] = lambda: False,
+        planned: Callable[[int], None] = lambda _: None,
         faults: Faults | None = None,
     ) -> None:
         self._head = Version(live, on_turn)
@@ -66,6 +68,7 @@ class Simulator:
         self._warmup = warmup
         self._script = script
         self._undecided = undecided
+        self._planned = planned
         self._faults = Faults(()) if faults is None else faults
         self._call = contextlib.ExitStack()
         self._lines: dict[Version, Line] = {}
@@ -117,10 +120,12 @@ class Simulator:
         occasions = [(n, clips[n % len(clips)], Occasion(trial=n, warmup=True)) for n in range(warming)]
         for trial in range(rounds):
             occasions += _round(clips, trial)
+        self._planned(len(occasions))
         turns = [turn for occasion in occasions for turn in self._answered(*occasion)]
         for trial in range(rounds, rounds * (1 + EXTENDED)):
             if not self._undecided():
                 break
+            self._planned(len(clips))
             turns += [turn for occasion in _round(clips, trial) for turn in self._answered(*occasion)]
         return Turns(tuple(turns))
 

@@ -95,7 +95,12 @@ def taps(
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         listeners: dict[TapPoint, socket.socket] = {}
-        stack.callback(lambda: [listener.close() for listener in listeners.values()])
+
+        def close_all() -> None:
+            for listener in listeners.values():
+                listener.close()
+
+        stack.callback(close_all)
 
         def tend() -> None:
             for point in points:
@@ -288,8 +293,11 @@ class Relay:
         self.call_id = ""
         self.conversation = point.spoken.open()
         self.understood = True
-        # Both directions belong to one conversation.
+        # Both directions belong to one conversation, in which no answer comes before its question: what came back while
+        # a question is passed on, and not yet understood, waits here. Passing on waits for nothing.
         self.feeding = threading.Lock()
+        self.passing_on = False
+        self.came_back: list[tuple[bytes, int]] = []
         self.helpers: list[threading.Thread] = []
         # Nothing can reach the target any more.
         self.over = threading.Event()
@@ -339,11 +347,12 @@ class Relay:
                 at_ns = time.monotonic_ns()
                 rewriter = self._rewriter()
                 if outlet is not None and rewriter is None and self._uncut("forward"):
+                    self.passing_on = True
                     outlet.send(data)
-                    passed = self._understand("forward", data)
+                    passed = self._understand(data)
                     self.pieces["forward"].went(data, passed)
                 else:
-                    passed = self._understand("forward", data)
+                    passed = self._understand(data)
                     if outlet is not None:
                         passed = self._pass_on("forward", data, passed, at_ns, rewriter)
                     elif not sink:
@@ -354,19 +363,21 @@ class Relay:
                                 # Before the stamps: what the target refuses has not crossed.
                                 outlet = self._connect()
                                 passed = self._pass_on("forward", held, passed, at_ns, None)
+                self._answered()
                 self._stamp(passed, at_ns)
-            self._stamp(self._understand("forward", b""), time.monotonic_ns())
+            self._stamp(self._understand(b""), time.monotonic_ns())
             if outlet is not None:
                 self._end("forward")
         except OSError:
             # One side is gone; the other has to see that, and the turn that misses a frame reports it.
-            self._stamp(self._understand("forward", b""), time.monotonic_ns())
+            self._stamp(self._understand(b""), time.monotonic_ns())
             self._finish()
             for connection in (self.source, self.target):
                 if connection is not None and not self.closed:
                     _reset(connection)
         for helper in self.helpers:
             helper.join()
+        self._answered()
         # Where the harness is the end of the link, closing is its answer to the peer's end of stream.
         for connection in (self.source, self.target):
             if connection is not None:
@@ -388,8 +399,8 @@ class Relay:
         return None if faults is None else faults.stream(self.point.link, direction)
 
     def _uncut(self, direction: Direction) -> bool:
-        """Whether what has been read can go on at once, whatever it says."""
-        return not self.pieces[direction].held and self._stream(direction) is None
+        """Whether what has been read can go on at once, whatever it says, and be understood after that."""
+        return not (self.pieces[direction].held or self._stream("forward") or self._stream("back"))
 
     def _pass_on(
         self, direction: Direction, data: bytes, passed: list[Passed], at_ns: int, rewriter: Rewriter | None
@@ -428,14 +439,28 @@ class Relay:
             outlet.send(rest)
         outlet.send(b"", 0 if stream is None else stream.through(b"", at_ns, item=False).due_ns)
 
-    def _understand(self, direction: Direction, data: bytes) -> list[Passed]:
-        """What the bytes say. What the protocol cannot read is passed on all the same, and only its stamps end."""
+    def _understand(self, data: bytes) -> list[Passed]:
+        """What goes to the target says."""
         with self.feeding:
-            passed = self.conversation.feed(direction, data) if self.understood else []
-            if passed and passed[-1].kind == "garbled":
-                self.understood = False
+            self.passing_on = False
+            passed = self._feed("forward", data)
         if passed and passed[0].kind == "hello":
             self.call_id = passed[0].payload.decode()
+        return passed
+
+    def _answered(self, *came: tuple[bytes, int]) -> None:
+        """Stamp what came back, each with its time, unless a question is being passed on: then it waits for that."""
+        with self.feeding:
+            self.came_back += came
+            while self.came_back and not self.passing_on:
+                data, at_ns = self.came_back.pop(0)
+                self._stamp(self._feed("back", data), at_ns)
+
+    def _feed(self, direction: Direction, data: bytes) -> list[Passed]:
+        """What the bytes say. What the protocol cannot read is passed on all the same, and only its stamps end."""
+        passed = self.conversation.feed(direction, data) if self.understood else []
+        if passed and passed[-1].kind == "garbled":
+            self.understood = False
         return passed
 
     def _stamp(self, passed: list[Passed], at_ns: int) -> None:
@@ -462,11 +487,14 @@ class Relay:
                 at_ns = time.monotonic_ns()
                 if self._uncut("back"):
                     self.outlets["back"].send(data)
-                    passed = self._understand("back", data)
+                    self._answered((data, at_ns))
                 else:
-                    passed = self._pass_on("back", data, self._understand("back", data), at_ns, None)
-                self._stamp(passed, at_ns)
-            self._stamp(self._understand("back", b""), time.monotonic_ns())
+                    # Its question has been understood: where something is done to a link, that comes first.
+                    self._answered()
+                    with self.feeding:
+                        passed = self._feed("back", data)
+                    self._stamp(self._pass_on("back", data, passed, at_ns, None), at_ns)
+            self._answered((b"", time.monotonic_ns()))
             self._end("back")
             # A process that was killed ends its stream as politely as one that has no more to say. What it answers to
             # the next frame tells the two apart; poll reports that, or the end of both directions, unasked.
@@ -477,7 +505,7 @@ class Relay:
             gone = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except (OSError, ValueError):
             # ValueError: closed in the meantime by the other thread, so there is no descriptor to poll.
-            self._stamp(self._understand("back", b""), time.monotonic_ns())
+            self._answered((b"", time.monotonic_ns()))
             gone = True
         if gone and not self.closed:
             _reset(self.source)

@@ -140,17 +140,18 @@ def open_phone(
             'end_of_reply = "quiescence"'
         )
     filled = live.running.addresses.fill(CALLER, url, live.spec.slots).replace("{call}", call_id)
-    try:
-        # Speech does not shrink, and packing it would take time that is nobody's.
-        connection = connect(filled, open_timeout=CONNECT_TIMEOUT_S, compression=None, max_size=2**24, proxy=None)
-    except (OSError, WebSocketException) as error:
-        tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())
-        raise StackError(f"the caller could not connect to {filled} (caller.url): {error}.\n{tails}") from None
-    phone = WebSocketPhone(connection, rate_hz, codec, reply, live.recorder.changed)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            # Speech does not shrink, and packing it would take time that is nobody's.
+            connection = stack.enter_context(
+                connect(filled, open_timeout=CONNECT_TIMEOUT_S, compression=None, max_size=2**24, proxy=None)
+            )
+        except (OSError, WebSocketException) as error:
+            tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())
+            raise StackError(f"the caller could not connect to {filled} (caller.url): {error}.\n{tails}") from None
+        phone = WebSocketPhone(connection, rate_hz, codec, reply, live.recorder.changed)
+        stack.callback(phone.close)
         yield phone
-    finally:
-        phone.close()
 
 
 def _check(url: str, rates_hz: tuple[int, int], used: tuple[Codec, Codec]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["same", "better", "regressed", "inconclusive"]
 
-CHANCE = 0.002
+CHANCE = 0.004
 """A change that comes by chance more often than this is no regression: there are many rows, and one alarm is one too
 many. Floors alone do not keep them quiet, and this alone would report what does not matter."""
 LEAST_N = 8
@@ -38,6 +38,8 @@ HEADLINES = ("total", "voice_to_voice", "transcript_wer", "loop_wer", "cut_off_r
 """Rows that have to be decided for the whole to be."""
 CHAIN = ("stt", "llm", "tts", "transfer")
 """The doors, in the order in which a turn passes them."""
+MADE_SO = 0.5
+"""A sound of which more than this part of a change was there when it was made was not changed on the way."""
 HELD_MS = 50.0
 """Speech that is complete so soon after the transcript was final was ready before, and held back until then."""
 LIKE_LENGTH = 0.02
@@ -422,15 +424,19 @@ def _with_doors(rows: Sequence[Row], *, stack_judges: bool) -> list[Row]:
             inherit(name, "its input is another one: no door")
     made = any(name.startswith("sound.made.") and row.verdict == "regressed" for name, row in found.items())
     for name, row in found.items():
-        if name.startswith("sound.heard.") and row.door and made:
+        if not (name.startswith("sound.heard.") and row.door):
+            continue
+        if made:
             inherit(name, "it was made so: no door")
+        elif found.get(name.replace("heard", "made"), _NO_ROW).change / row.change > MADE_SO:
+            found[name] = replace(row, door="tts", note="it was made so, though that alone is not certain")
     if found.get("leading_silence_ms", _NO_ROW).door and blamed("transfer"):
         inherit("leading_silence_ms", "what is heard was changed on the way: no door")
     if found.get("loop_wer", _NO_ROW).verdict == "regressed":
         row = found["loop_wer"]
         if stack_judges and found.get("transcript_wer", _NO_ROW).verdict == "regressed":
             inherit("loop_wer", "the judge is the stack's own stt, which hears worse")
-        elif made:
+        elif made or any(name.startswith("sound.") and other.door == "tts" for name, other in found.items()):
             found["loop_wer"] = replace(row, door="tts")
         elif blamed("transfer"):
             found["loop_wer"] = replace(row, door="transfer")

@@ -15,7 +15,8 @@ How it works, in frames of 10 ms every 5 ms:
    outwards for as long as the level stays above the edge and above -58 dBFS: where it rose, and where it died away.
    In a noise above that the ends go on outwards, 10 ms at a time and 100 ms at most, where a window of 20 ms, 5 ms
    further out, is 7 dB above the noise in a band of 200 Hz: an "s" or an "h" lies in few bands, and is heard before it
-   raises the level of them all.
+   raises the level of them all. Where the noise fell silent up to 100 ms before the first sound, that begins where it
+   rose 3 dB above what was left: comfort noise may stop before a consonant that is no louder than it was.
 4. What is shorter is a click, unless it lasts 25 ms or more and is a syllable's part: at most 100 ms after such a run
    (the burst of a final "t", "k" or "p") or at most 60 ms before one (a short "the").
 5. Speech, but not sound, leaves out a breath at either end: 18 dB weaker than the loudest frame, and either more than
@@ -66,6 +67,7 @@ _BURST_FRAMES = 5
 _CLOSURE_FRAMES = 20
 _LEAD_FRAMES = 12
 _BREATH_FRAMES = 30
+_ENDED_FRAMES = 20
 _WINDOW_HOPS = 4
 _STEP_HOPS = 2
 _MOST_STEPS = 10
@@ -145,7 +147,25 @@ def _audible(levels: _Levels) -> list[Span]:
         before = i + 1 < len(touched) and heard[i + 1] and touched[i + 1][0] - end <= _LEAD_FRAMES
         return longest[i] > 0 and end - start > _BURST_FRAMES and (after or before)
 
-    return _with_weak_ends([span for i, span in enumerate(touched) if heard[i] or is_burst(i)], levels, noise)
+    spans = [span for i, span in enumerate(touched) if heard[i] or is_burst(i)]
+    return _with_weak_ends(_since_noise_ended(spans, levels.db, noise), levels, noise)
+
+
+def _since_noise_ended(spans: list[Span], db: NDArray[np.float64], noise: _Noise) -> list[Span]:
+    """The spans, the first one from where it rose above what was left when the noise had ended, if that ended before.
+
+    Comfort noise may stop a moment before a consonant that is no louder than it was.
+    """
+    if not spans or noise.stretch is None or noise.stretch[1] >= spans[0][0]:
+        return spans
+    start, end = spans[0]
+    first = max(noise.stretch[1], start - _ENDED_FRAMES)
+    lowest = first + int(np.argmin(db[first:start]))
+    if db[lowest] > noise.floor - noise.margin_db:
+        return spans
+    risen = db[lowest:start] > max(db[lowest] + EDGE_DB[0], LOWEST_EDGE_DBFS)
+    # The last stretch of frames that have risen and lead up to the span.
+    return [(start - int(np.argmin(np.append(risen[::-1], False))), end), *spans[1:]]
 
 
 def _with_weak_ends(spans: list[Span], levels: _Levels, noise: _Noise) -> list[Span]:

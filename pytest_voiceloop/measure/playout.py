@@ -146,6 +146,13 @@ def moment_of_sample(played: Playout, index: int) -> int:
     return int(played.play_ns[packet]) + _ns(index - int(played.starts[packet]), played.rate_hz)
 
 
+def with_pauses(played: Playout) -> NDArray[np.float32]:
+    """The samples as a caller hears them in time, shape (n,): silence for the pauses of UNDERRUN_MS and more too."""
+    pauses_ns = np.diff(played.play_ns) - np.diff(played.starts) * 1_000_000_000 // played.rate_hz
+    silent = np.where(pauses_ns >= UNDERRUN_MS * 1e6, pauses_ns * played.rate_hz // 1_000_000_000, 0)
+    return np.insert(played.samples, np.repeat(played.starts[1:], silent), 0.0)
+
+
 def _ns(samples: int, rate_hz: int) -> int:
     """How long so many samples last."""
     return samples * 1_000_000_000 // rate_hz

@@ -171,7 +171,13 @@ def _draw(clusters: Sequence[Hashable], n: int, seed: int) -> tuple[NDArray[np.i
     kinds = len(numbers)
     if kinds < 2:
         return member, None
-    return member, np.random.default_rng(seed).multinomial(kinds, np.full(kinds, 1 / kinds), RESAMPLES)
+    return member, _resamples(kinds, seed)
+
+
+# A comparison has many rows of the same number of utterances.
+@functools.lru_cache(maxsize=8)
+def _resamples(kinds: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).multinomial(kinds, np.full(kinds, 1 / kinds), RESAMPLES)
 
 
 def _at_rank(
@@ -275,11 +281,15 @@ def chance_of_shift(changes: Sequence[float], seed: int = 0) -> float:
     """
     values = np.asarray(changes, np.float64)
     n = len(values)
-    if n <= EVERY_SIGN:
-        signs = (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2.0 - 1
-    else:
-        signs = np.random.default_rng(seed).integers(0, 2, (SWAPS, n), dtype=np.int8) * 2.0 - 1
     # Sums of the same values in another order differ by rounding.
-    as_large = np.abs(signs @ values) >= abs(values.sum()) * (1 - 1e-9)
+    as_large = np.abs(_signs(n, seed) @ values) >= abs(values.sum()) * (1 - 1e-9)
     # Of a random choice what was seen counts as one of them, so that nothing is ever called impossible.
     return float(as_large.mean()) if n <= EVERY_SIGN else float((as_large.sum() + 1) / (SWAPS + 1))
+
+
+@functools.lru_cache(maxsize=8)
+def _signs(n: int, seed: int) -> NDArray[np.int8]:
+    """Combinations of n signs, a row each: every one for a small n, random ones for others."""
+    if n <= EVERY_SIGN:
+        return ((np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2 - 1).astype(np.int8)
+    return np.random.default_rng(seed).integers(0, 2, (SWAPS, n), dtype=np.int8) * 2 - 1

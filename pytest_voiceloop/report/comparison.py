@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.report.document import strict, turns_of
 from pytest_voiceloop.report.fingerprint import differences, fingerprint, obstacles
-from pytest_voiceloop.report.text import clipped, visible, wrapped
+from pytest_voiceloop.text import clipped, visible, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.measure.timeline import COMPLETE, FIRST_AUDIO
-from pytest_voiceloop.report.reliability import reliability
+from pytest_voiceloop.report.reliability import known_median, reliability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,10 +117,10 @@ def _row(corpus: str, pace: str, turns: Sequence[Mapping[str, Any]]) -> dict[str
         "split_rate": _flag_rate(clean, "split"),
         **_words(clean, "transcript", "transcript_wer"),
         **_words(clean, "heard", "loop_wer"),
-        "reply_words": _median(turn["reply"]["words"] for turn in clean),
-        "reply_audio_s": _median(turn["reply"]["audio_s"] for turn in clean),
-        "tts_rtf": _median(turn["tts_rtf"] for turn in clean),
-        "leading_silence_ms": _median(turn["leading_silence_ms"] for turn in clean),
+        "reply_words": known_median(turn["reply"]["words"] for turn in clean),
+        "reply_audio_s": known_median(turn["reply"]["audio_s"] for turn in clean),
+        "tts_rtf": known_median(turn["tts_rtf"] for turn in clean),
+        "leading_silence_ms": known_median(turn["leading_silence_ms"] for turn in clean),
         "ledgers": {
             name: {
                 "total_ms": _spread(_totals(judged, name)),
@@ -194,12 +194,6 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
         "timed_out": found.timed_out,
         **{name: _rounded(getattr(found, name)) for name in ("p50", "low", "high", "p95", "max")},
     }
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    from pytest_voiceloop.measure.statistics import median
-
-    return _rounded(median([value for value in values if value is not None]))
 
 
 def _rounded(value: float | None) -> float | None:

@@ -7,8 +7,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_voiceloop.report import reading
-from pytest_voiceloop.report.text import clipped, visible
 from pytest_voiceloop.report.turn_view import differences, owner_of
+from pytest_voiceloop.text import clipped, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,20 +31,29 @@ class Finding(NamedTuple):
 
 
 def findings(document: Mapping[str, Any], every: Sequence[reading.Entry]) -> list[Finding]:
-    """At most `MOST`, what broke before what was slow, and that before what sounded wrong."""
+    """At most `MOST`: what broke, what missed its budget, what was damaged, what is slow, and words that went wrong."""
     counted = [entry for entry in every if not entry.turn["warmup"]]
     sound = [entry for entry in counted if entry.turn["status"] in ("ok", "failed")]
+    over = [missed for missed in reading.missed_budgets(document) if missed.budget["verdict"] == "over"]
+    late = _over_budget(over, counted)
+    of_metric = {
+        "loop_wer": _wrong_words(sound, "heard", "Wrong words heard", "the reply"),
+        "transcript_wer": _wrong_words(sound, "transcript", "Misunderstood", "what was said"),
+        "cut_off_rate": _flagged(counted),
+    }
+    # What a test failed for is to be read first.
+    failing = {missed.budget["metric"] for missed in over}
     found = [
         *_injected(counted),
         *_broken(document, counted),
         *_regressed(document),
-        *_slow(document, counted),
-        *_wrong_words(sound, "heard", "Wrong words heard", "the reply"),
-        *_wrong_words(sound, "transcript", "Misunderstood", "what was said"),
+        *late,
+        *(one for metric, those in of_metric.items() if metric in failing for one in those),
         *_damaged(sound, "gap_ms", HOLES_MS, "Holes in the reply", "ms of holes are inside speech"),
         *_damaged(sound, "clipped_ms", CLIPPED_MS, "Clipped reply", "ms are clipped"),
         *_lost_packets(counted),
-        *_flagged(counted),
+        *([] if late else _slowest(counted)),
+        *(one for metric, those in of_metric.items() if metric not in failing for one in those),
     ]
     return found[:MOST]
 
@@ -108,13 +117,13 @@ def _broken(document: Mapping[str, Any], counted: Sequence[reading.Entry]) -> It
         yield Finding("No answer", f"{_subject(entry)}: {why[0]}{also}", entry.number)
 
 
-def _slow(document: Mapping[str, Any], counted: Sequence[reading.Entry]) -> Iterator[Finding]:
+def _over_budget(over: Sequence[reading.Missed], counted: Sequence[reading.Entry]) -> list[Finding]:
     timed = [entry for entry in counted if entry.turn["status"] != "void"]
     found = []
-    for missed in reading.missed_budgets(document):
+    for missed in over:
         place = reading.budget_place(missed.budget["metric"])
         of_test = [entry for entry in timed if entry.test["nodeid"] == missed.nodeid]
-        if place is None or not of_test or missed.budget["verdict"] != "over":
+        if place is None or not of_test:
             continue
         worst = max(of_test, key=lambda entry: _slowness(entry.turn, *place))
         value, limit = _value(worst.turn, *place), missed.budget.get("limit_ms")
@@ -122,10 +131,11 @@ def _slow(document: Mapping[str, Any], counted: Sequence[reading.Entry]) -> Iter
         sentence = f"{_subject(worst)}: {missed.budget['metric']} {took}, its budget is {reading.milliseconds(limit)}"
         excess = (value or math.inf) / limit if limit else math.inf
         found.append((excess, Finding("Over budget", sentence + _blame(worst, timed, *place), worst.number)))
-    found.sort(key=lambda one: -one[0])
-    if found:
-        yield from (finding for _, finding in found[:MOST_OF_A_KIND])
-        return
+    return [finding for _, finding in sorted(found, key=lambda one: -one[0])[:MOST_OF_A_KIND]]
+
+
+def _slowest(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
+    timed = [entry for entry in counted if entry.turn["status"] != "void"]
     # At realtime the total contains the reply's duration: a long answer is no slow one.
     alike = [entry for entry in timed if entry.turn["pace"] != "realtime"]
     ledger, name = ("complete", "total") if alike else ("first_audio", "voice to voice")
@@ -186,8 +196,9 @@ def _wrong_words(sound: Sequence[reading.Entry], key: str, kind: str, reference:
             for fate in ("lost", "added")
             if any(run.fate == fate for run in runs)
         ]
+        which = f": {', '.join(parts)}" if parts else ""
         counts = f"{words['errors']} of {words['words']} words of {reference} are wrong"
-        yield Finding(kind, f"{_subject(entry)}: {counts}: {', '.join(parts)}", entry.number)
+        yield Finding(kind, f"{_subject(entry)}: {counts}{which}", entry.number)
 
 
 def _damaged(sound: Sequence[reading.Entry], figure: str, least: float, kind: str, what: str) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.report import comparison, figures, findings, reading, reliability, turn_view, waveform
-from pytest_voiceloop.report.text import visible
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_OPEN = 12
 """So many turns are unfolded; of more than that, those that went wrong and the slowest."""
 MOST_TESTS = 25
-"""So many tests are in the table at the top; the others are folded below it."""
+"""So many tests, and missed budgets, are in the tables at the top; the others are folded below."""
 EMBEDDED_BYTES = 4 * 2**20
 """Audio that is carried in the page takes at most so much of it; what does not fit lies in files beside it."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pytest_voiceloop.measure.timeline import WHERE
 from pytest_voiceloop.measure.turn import LATENCY_METRICS
 from pytest_voiceloop.report.document import LEDGERS
-from pytest_voiceloop.report.text import visible
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -26,13 +26,13 @@ def reliability(turns: Sequence[Mapping[str, Any]], calibration: Mapping[str, fl
         "void": sum(turn["status"] == "void" for turn in counted),
         "repeated": sum(turn.get("repeat", 0) > 0 for turn in counted),
         "pacer_late_ms": {
-            "p50": _median(found.get("p50") for found in late),
-            "p99": _median(found.get("p99") for found in late),
+            "p50": known_median(found.get("p50") for found in late),
+            "p99": known_median(found.get("p99") for found in late),
             "max": max(_known(found.get("max") for found in late), default=None),
         },
         **{
             name: {
-                "p50": _median(found.get(name) for found in of),
+                "p50": known_median(found.get(name) for found in of),
                 "max": max(_known(found.get(name) for found in of), default=None),
             }
             for name in ("steal_percent", "foreign_cpu_percent")
@@ -77,7 +77,8 @@ def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def known_median(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known, to three decimals; None where none is."""
     from pytest_voiceloop.measure.statistics import median
 
     found = median(_known(values))

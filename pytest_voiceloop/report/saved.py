@@ -45,7 +45,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise SavedError(f"{path} is not there; name a run.json, or the journal.jsonl of a run-… folder") from None
+        raise SavedError(f"{path} is not there; {_instead_of(path)}") from None
     except IsADirectoryError:
         raise SavedError(f"{path} is a folder; name the run.json in it, or a journal.jsonl") from None
     except OSError as error:
@@ -57,6 +57,14 @@ def load(path: Path) -> dict[str, Any]:
     if isinstance(found, dict) and "schema_version" in found:
         return _checked(found, path)
     return _of_journal(path)
+
+
+def _instead_of(path: Path) -> str:
+    """What to name where there is no such file. A run that was killed leaves its journal and no run.json."""
+    journals = sorted(path.parent.glob("run-*/journal.jsonl"))
+    if path.name == "run.json" and journals:
+        return f"the last run has not come to its end; name its journal, {journals[-1]}"
+    return "name a run.json, or the journal.jsonl of a run-… folder"
 
 
 def _checked(document: dict[str, Any], path: Path) -> dict[str, Any]:

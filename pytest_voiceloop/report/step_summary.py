@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report.text import visible
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.report import comparison, reading, reliability
 from pytest_voiceloop.report.reading import milliseconds, ratio
-from pytest_voiceloop.report.text import cells, clipped, visible, wrapped
+from pytest_voiceloop.text import cells, clipped, visible, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +19,18 @@ Line = tuple[tuple[str, str], ...]
 """Fragments of a line, each with its style (a key of _STYLES, or empty)."""
 
 
-def turn_line(turn: Mapping[str, Any], width: int = 80, *, scripted: bool = False) -> str:
+def turn_line(
+    turn: Mapping[str, Any],
+    width: int = 80,
+    *,
+    scripted: bool = False,
+    base: bool = False,
+    place: tuple[int, int] | None = None,
+) -> str:
     """A turn in one line of at most `width` columns, for live progress.
 
-    Status, pace, total, voice-to-voice, transcript and loop WER, id and flags; `scripted` labels it so.
+    Its `place` (which one of how many), status, pace, total, voice-to-voice, transcript and loop WER, id and flags;
+    `scripted` and `base` label it so.
     """
     status = "warmup" if turn["warmup"] and turn["status"] == "ok" else turn["status"]
     wer = f"WER {ratio(turn['transcript']['wer'])}/{ratio(turn['heard']['wer'])}"
@@ -34,16 +42,24 @@ def turn_line(turn: Mapping[str, Any], width: int = 80, *, scripted: bool = Fals
             f"v2v {milliseconds(reading.voice_to_voice_ms(turn)):>7}",
             wer,
         ]
-    flags = f" [{visible(' '.join(turn['flags']))}]" if turn["flags"] else ""
+    marks = [*turn["flags"], *(["base"] if base else [])]
+    flags = f" [{visible(' '.join(marks))}]" if marks else ""
     label = [reading.SCRIPTED] if scripted else []
-    fields = [*label, f"{visible(status):<7}", f"{visible(turn['pace']):<8}", *figures]
-    ahead = "  ".join(fields) + "  "
-    if cells(ahead) > width - 16:
+    if place:
+        number, most = place
+        label.append(f"{number:>{len(str(most))}}/{most}")
+    ahead = "  ".join([" ".join([*label, f"{visible(status):<7}", f"{visible(turn['pace']):<8}"]), *figures, ""])
+    if cells(ahead) > width - 12:
         # Too narrow for columns: what is said matters more than where it stands.
-        ahead = " ".join(" ".join(fields).split()) + " "
+        ahead = " ".join(ahead.split()) + " "
     name = visible(turn["utterance"]["id"])
     name = clipped(name, max(width - cells(ahead) - cells(flags), 8))
     return clipped(f"{ahead}{name}{flags}", width)
+
+
+def turn_markup(turn: Mapping[str, Any]) -> dict[str, bool]:
+    """Pytest's markup for a turn's line, which it shows where it shows colours."""
+    return {"ok": {}, "void": {"yellow": True}}.get(turn["status"], {"red": True})
 
 
 def summary_lines(document: Mapping[str, Any], width: int = 80, *, color: bool = False) -> list[str]:

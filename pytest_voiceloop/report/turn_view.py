@@ -9,7 +9,7 @@ from pytest_voiceloop.measure.timeline import EVENTS
 from pytest_voiceloop.report import reading, waveform
 from pytest_voiceloop.report.axis import Axis, Zoom
 from pytest_voiceloop.report.document import LEDGERS
-from pytest_voiceloop.report.text import visible
+from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -153,10 +153,10 @@ def hear(turn: Mapping[str, Any], side: str, audio: waveform.Audio, embedded: st
     if side == "caller":
         at_ms = waveform.caller_begins_ms(audio)
     else:
-        # Of several replies the last one is timed, and the audio holds them all.
-        several = not {"split", "cut_off"}.isdisjoint(turn["flags"])
-        last_s = turn["reply"]["audio_s"] if several else None
-        at_ms = waveform.reply_begins_ms(audio, turn["events_ms"].get("t4_first"), last_s)
+        # Of several replies the last one is timed, and the audio holds them all; older documents do not say where.
+        begins_ms = turn["playout"].get("begins_ms")
+        timed_ms = waveform.reply_begins_ms(audio, turn["events_ms"].get("t4_first"))
+        at_ms = timed_ms if begins_ms is None else begins_ms
     return Sound(audio, at_ms, waveform.marks(audio), embedded)
 
 

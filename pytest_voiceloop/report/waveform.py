@@ -74,16 +74,12 @@ def caller_begins_ms(audio: Audio) -> float | None:
     return None if edges is None else -1000 * edges.end / audio.rate_hz
 
 
-def reply_begins_ms(audio: Audio, t4_first_ms: float | None, last_reply_s: float | None) -> float | None:
-    """When what was heard begins, in ms after T0, from when its first audible sample was played.
-
-    Where there are several replies, `last_reply_s` is how long the last of them is: T4 is measured on that one.
-    """
+def reply_begins_ms(audio: Audio, t4_first_ms: float | None) -> float | None:
+    """When what was heard begins, in ms after T0, from when its first audible sample was played."""
     from pytest_voiceloop.measure.edges import first_audible
 
-    before = 0 if last_reply_s is None else max(0, len(audio.samples) - round(last_reply_s * audio.rate_hz))
-    onset = first_audible(audio.samples[before:], audio.rate_hz)
-    return None if onset is None or t4_first_ms is None else t4_first_ms - 1000 * (before + onset) / audio.rate_hz
+    onset = first_audible(audio.samples, audio.rate_hz)
+    return None if onset is None or t4_first_ms is None else t4_first_ms - 1000 * onset / audio.rate_hz
 
 
 def peaks(samples: NDArray[np.float32], most: int = PEAKS) -> list[int]:

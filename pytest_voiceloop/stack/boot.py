@@ -73,7 +73,7 @@ class RunningStack:
             with self._out_of_service(process.name):
                 self._replace(place)
 
-    def restart(self, name: str, number: signal.Signals, down: Callable[[], None]) -> None:
+    def restart(self, name: str, number: signal.Signals, down: Callable[[], object]) -> None:
         """End a service on purpose by a signal, start it again after `down()`, and wait until it is ready.
 
         SIGTERM asks it as the end of the run does. Raises StackError if it does not come back.

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_voiceloop.text import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -35,7 +37,7 @@ class MissingPrerequisiteError(StackError):
     """A service said that a model, library or device is not there."""
 
     def __init__(self, service: str, missing: str, cure: str) -> None:
-        super().__init__(f"{service} needs {missing}. Cure: {cure}")
+        super().__init__(f"{service} needs {visible(missing)}. Cure: {visible(cure)}")
         self.service = service
         self.missing = missing
         self.cure = cure
@@ -56,10 +58,11 @@ class Process:
     cold_start_ms: float = 0.0
 
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
-        """The last lines of its log."""
+        """The last lines of its log, with controls written out: whoever shows them need not think of it."""
         with self.log.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
-            return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:]).rstrip()
+            last = stream.read().decode(errors="replace").splitlines()[-lines:]
+        return "\n".join(map(visible, last)).rstrip()
 
     def counted_since(self, offset: int, call_id: str) -> dict[str, float]:
         """What the service says it worked for a call, added up from its log after `offset` bytes.

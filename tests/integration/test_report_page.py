@@ -1,12 +1,15 @@
 """The page in a browser: it renders, plays, reads without its script, reaches nothing and fits."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
+import axe_playwright_python
 import numpy as np
 import pytest
 import soundfile
+from playwright.sync_api import sync_playwright
 
 from pytest_voiceloop.measure.turn import Words
 from pytest_voiceloop.report import html
@@ -14,18 +17,20 @@ from pytest_voiceloop.report.waveform import files_in
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "report"))
 from report_documents import budget, document, hostile_turn, one_test, turn
+from whole_document import COMPARISON
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SIZES = [(360, 740), (800, 900), (1440, 900)]
+SIZES = [(360, 740), (768, 900), (1000, 900), (1440, 900)]
+REQUIRED = bool(os.environ.get("VOICELOOP_REQUIRE_BROWSER"))
+"""Whether these tests fail where there is no browser, instead of being skipped."""
 DEADLINE_MS = 20_000
 
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install --group dev")
     if CHROMIUM is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as started:
+        (pytest.fail if REQUIRED else pytest.skip)("no Chromium: make browser")
+    with sync_playwright() as started:
         flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
         found = started.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield found
@@ -126,6 +131,34 @@ def test_nothing_overflows(visit, address, size, scheme):
     assert beyond == []
 
 
+@pytest.mark.parametrize("width", [360, 768, 1000, 1440])
+def test_the_tables_that_are_read_first_are_seen_whole(visit, folder, width):
+    row = COMPARISON["rows"][0] | {
+        "metric": "first_audio_transfer",
+        "note": "more turns would tell it: " + "words " * 20,
+    }
+    place = folder / "compared.html"
+    compared = failing() | {"comparisons": [COMPARISON | {"rows": [row]}]}
+    place.write_text(html.page(compared), encoding="utf-8", errors="backslashreplace")
+    page = visit(place.as_uri(), viewport={"width": width, "height": 900})
+    first = ["Budgets", "Tests and the medians of their stages", *(["Before and after"] if width >= 1000 else [])]
+    for label in first:
+        table = page.locator(f".scroll[aria-label^='{label}']")
+        assert table.evaluate("one => one.scrollWidth <= one.clientWidth"), label
+
+
+def test_on_paper_nothing_is_cut_off(visit, address):
+    a4_px = 718
+    page = visit(address, viewport={"width": a4_px, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= a4_px
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    )
+    assert cut == 0
+    assert page.pdf(format="A4").startswith(b"%PDF")
+
+
 def test_the_call_plays_and_the_cursor_moves(visit, address):
     page = visit(address)
     call = page.locator("#turn-2 .call")
@@ -182,9 +215,8 @@ def test_hostile_words_do_nothing(visit, address):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(visit, address, scheme):
-    bundled = pytest.importorskip("axe_playwright_python", reason="no axe-core: pip install --group dev")
     page = visit(address, color_scheme=scheme)
-    (source,) = Path(bundled.__file__).parent.rglob("axe.min.js")
+    (source,) = Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")
     page.evaluate(source.read_text(encoding="utf-8"))
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     found = page.evaluate("axe.run()")["violations"]

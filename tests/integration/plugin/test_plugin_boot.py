@@ -96,6 +96,18 @@ def test_a_service_that_does_not_get_ready_is_an_error_and_leaves_nothing(reposi
     assert not repository.processes()
 
 
+@pytest.mark.parametrize("dies", [True, False], ids=["dies", "serves"])
+def test_what_a_service_writes_drives_no_terminal(repository, dies):
+    said = r"printf '\033[2Jgone\000\342\200\256\n'; "
+    then = "exit 3" if dies else 'exec "$@"'
+    repository.stack(then=FAKE.format(f"command=('sh', '-c', {said + then!r}, 'sh', *spec.services[0].command)"))
+    repository.tests("def test_it(voiceloop_simulator): assert not voiceloop_simulator.say('clip.wav', text='Hello.')")
+    result = repository.run()
+    result.assert_outcomes(errors=dies, failed=not dies)
+    result.stdout.fnmatch_lines([r"\x1b[[]2Jgone\x00\u202e*"])
+    assert not {"\x1b", "\x00", "\u202e"}.intersection(result.stdout.str())
+
+
 def test_a_spec_that_does_not_fit_says_so_where_it_was_written(repository):
     repository.stack(then='spec = dataclasses.replace(spec, links=(dataclasses.replace(spec.links[0], port="speak"),))')
     repository.tests(TEST)

@@ -16,6 +16,8 @@ def test_talk(voiceloop_simulator):
 SECOND_JUDGE = "call 155: connected"
 """Every turn has a judge of its own, and the call itself is 151: with the second judge the second turn begins."""
 
+REPORT = (sys.executable, "-m", "pytest_voiceloop.cli", "report")
+
 
 def start_and_await_the_second_turn(repository, *arguments):
     repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=20))
@@ -108,17 +110,31 @@ def test_kill_9_leaves_no_service_and_a_journal_to_report_from(repository):
     assert not (repository.results / "run.json").exists()
 
 
+def test_a_run_that_was_killed_leaves_no_report_of_an_earlier_one(repository):
+    kept = [repository.results / name for name in ("run.json", "report.html", "baselines/main.json")]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("of an earlier run")
+    run = start_and_await_the_second_turn(repository, "--voiceloop-report=html")
+    run.kill()
+    run.wait()
+    assert [path.exists() for path in kept] == [False, False, True]
+    told = repository.pytester.run(*REPORT, kept[0], "--format", "text")
+    assert told.ret == 2
+    told.stderr.fnmatch_lines([f"*run.json is not there; *name its journal, {repository.results}/run-*/journal.jsonl"])
+    repository.until(lambda: not repository.processes(), "the services' end")
+
+
 def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
     run = start_and_await_the_second_turn(repository)
     run.kill()
     run.wait()
     repository.until(lambda: not repository.processes(), "the services' end")
     (kept,) = repository.found("run-*/journal.jsonl")
-    command = (sys.executable, "-m", "pytest_voiceloop.cli", "report", kept)
-    assert repository.pytester.run(*command, "--format", "html", "-o", "pages/page.html").ret == 0
+    assert repository.pytester.run(*REPORT, kept, "--format", "html", "-o", "pages/page.html").ret == 0
     page = (repository.path / "pages" / "page.html").read_text()
     assert page.count('src="data:audio/') == 2, "the caller and the reply"
-    told = repository.pytester.run(*command, "--format", "text")
+    told = repository.pytester.run(*REPORT, kept, "--format", "text")
     assert told.ret == 0
     told.stdout.fnmatch_lines(["=== *SCRIPTED*", "voiceloop: 1 test unfinished, 1 of 1 turn ok*"])
 

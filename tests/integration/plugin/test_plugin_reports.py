@@ -102,6 +102,18 @@ def test_a_report_that_cannot_be_written_fails_the_run_and_keeps_no_other_back(r
     assert (repository.results / "report.txt").read_text() == render(repository.document, "text")
 
 
+def test_a_ci_job_gets_its_summary_behind_what_other_steps_wrote(repository, monkeypatch):
+    page = repository.path / "summary.md"
+    page.write_text("of another step\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    repository.tests("""
+        def test_turn(voiceloop_simulator):
+            voiceloop_simulator.say("clip.wav", text="Hello there, you.")
+    """)
+    repository.run().assert_outcomes(passed=1)
+    assert page.read_text() == "of another step\n" + render(repository.document, "summary")
+
+
 def test_a_run_without_our_tests_leaves_the_reports_of_the_last_one(repository):
     repository.results.mkdir()
     (repository.results / "run.json").write_text(json.dumps({"kept": True}))

@@ -128,6 +128,13 @@ def test_comfort_noise_before_the_speech_is_not_speech(dbfs):
     assert edges_ms(clip, 8000) == pytest.approx((600, 1300), abs=10)
 
 
+def test_a_weak_consonant_after_comfort_noise_is_not_lost_in_it():
+    # The consonant is weaker than the noise was, which stops 30 ms before.
+    consonant = noise(60, 8000, -53, seed=1)
+    clip = np.concatenate([noise(600, 8000, -50), silence(30, 8000), consonant, sentence(8000), silence(100, 8000)])
+    assert edges_ms(clip, 8000) == pytest.approx((630, 1390), abs=10)
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("dbfs", [-70, -55, -45])
 def test_comfort_noise_alone_is_nothing(dbfs, seed):

@@ -8,7 +8,7 @@ from pytest_voiceloop.measure.comparing import BASELINE, INTERLEAVED
 from pytest_voiceloop.report import reading
 from pytest_voiceloop.report.comparison import lines, with_base, with_baseline
 from pytest_voiceloop.report.findings import findings
-from pytest_voiceloop.report.text import cells
+from pytest_voiceloop.text import cells
 
 
 def turns(n=14, **changes):

@@ -1,4 +1,4 @@
-"""Every report of one document, letter by letter. HTML has tests of its own; its letters are no promise.
+"""Every report of one document, letter by letter; of the page what a small one says, without its style and script.
 
 Renew the files after a change that was meant with ``VOICELOOP_GOLDEN=renew pytest tests/unit/report/test_golden.py``,
 and read the difference before it is committed.
@@ -6,11 +6,14 @@ and read the difference before it is committed.
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+from report_documents import budget, document, one_test, turn
 from whole_document import whole
 
+from pytest_voiceloop.measure.turn import Words
 from pytest_voiceloop.report.junit import properties
 from pytest_voiceloop.report.render import FORMATS, SUFFIXES, render
 
@@ -29,6 +32,15 @@ def held_against(name, text):
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != "html"])
 def test_report(form):
     held_against(f"report.{SUFFIXES[form]}", render(whole(), form))
+
+
+def test_page():
+    lost = turn(
+        heard=Words("a canoe slides on planks", 1, 6, 5, 29), faults=({"kind": "delay", "into": "llama", "ms": 5.0},)
+    )
+    failed = one_test(lost, outcome="failed", budgets=[budget()], message="total is over its limit")
+    page = render(document(failed), "html")
+    held_against("report.html", re.sub(r"(?s)(<(style|script)>).*?(?=</\2>)|'sha256-[^']*'", r"\1", page))
 
 
 def test_junit_properties():

@@ -13,9 +13,10 @@ from report_documents import HOSTILE, SCRIPTED, budget, document, hostile_turn, 
 from pytest_voiceloop.measure.sound import Sound
 from pytest_voiceloop.measure.timeline import EVENTS
 from pytest_voiceloop.measure.turn import Words
-from pytest_voiceloop.report import html
+from pytest_voiceloop.report import html, reading
 from pytest_voiceloop.report.comparison import with_baseline
 from pytest_voiceloop.report.files import write_atomically
+from pytest_voiceloop.report.findings import findings
 from pytest_voiceloop.report.render import FORMATS, render
 from pytest_voiceloop.report.waveform import Audio, files_in
 
@@ -198,6 +199,12 @@ def test_the_callers_speech_ends_and_the_replys_begins_where_it_was_measured():
     assert reply[1] == pytest.approx(1500 * per_ms, abs=per_ms)
 
 
+def test_several_replies_are_drawn_from_where_the_first_began():
+    source = heard(one_test(turn(flags=("split", "cut_off"), playout={"lost": 0, "begins_ms": -700.0})))
+    (_, reply), t0 = places(source, 'class="wave'), float(re.findall(r"--t0:([\d.]+)%", source)[0])
+    assert reply[0] == pytest.approx(t0 - 700 * places(source)[0][1] / 480, abs=0.01)
+
+
 def test_a_missing_file_is_shown_as_missing():
     source = html.page(document(one_test(turn())), read_audio=lambda path: None)
     assert "Caller: the file audio/151-0 caller.wav was not there when this page was made" in Page(source).text
@@ -346,6 +353,26 @@ def test_what_to_look_at_first_names_stage_and_words():
 def test_a_budget_that_was_missed_is_looked_at_first():
     test = one_test(turn(), outcome="failed", budgets=[budget()])
     assert "Turn 1 (canoe): total took 1690 ms, its budget is 1500 ms. Most of it is tts" in page(test).text
+
+
+@pytest.mark.parametrize(
+    ("metric", "first"),
+    [("loop_wer", "Wrong words heard"), ("transcript_wer", "Misunderstood"), ("cut_off_rate", "Cut off")],
+)
+def test_what_a_test_failed_for_comes_before_what_was_merely_slow(metric, first):
+    wrong = turn("late", slower_ms=900, heard=Words("a canoe", 4, 6, 20, 29), flags=("cut_off",))
+    missed = budget(metric=metric, unit="ratio", limit=0.1, observed=0.5, limit_ms=None, observed_ms=None)
+    made = document(one_test(turn(), wrong, outcome="failed", budgets=[missed]))
+    kinds = [one.kind for one in findings(made, list(reading.entries(made)))]
+    assert kinds[0] == first
+    assert kinds.index("Slowest") < max(map(kinds.index, ("Wrong words heard", "Misunderstood", "Cut off")))
+
+
+def test_many_missed_budgets_are_folded():
+    failed = [one_test(turn(), nodeid=f"t.py::test_{n}", outcome="failed", budgets=[budget()]) for n in range(30)]
+    shown = page(*failed)
+    assert "5 further budgets" in shown.text
+    assert "further budgets" not in page(*failed[: html.MOST_TESTS]).text
 
 
 def test_tests_by_stages_have_median_budget_source_and_verdict():

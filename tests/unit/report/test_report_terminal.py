@@ -5,7 +5,7 @@ from report_documents import SCRIPTED, budget, document, hostile_turn, one_test,
 
 from pytest_voiceloop.measure.timeline import EVENTS
 from pytest_voiceloop.report.terminal import MOST_IN_FULL, summary_lines, turn_line
-from pytest_voiceloop.report.text import cells
+from pytest_voiceloop.text import cells
 
 SILENT = ("t3_first", "t3_last", "t4_first", "t4_last", "t5")
 
@@ -20,7 +20,7 @@ def many(n, **changes):
 
 def test_a_turn_is_one_line_with_what_matters():
     line = turn_line(turn())
-    assert line == "ok       asap      total  1690 ms  v2v  960 ms  WER 0.12/0.00  canoe"
+    assert line == "ok      asap      total  1690 ms  v2v  960 ms  WER 0.12/0.00  canoe"
 
 
 @pytest.mark.parametrize("scripted", [False, True])
@@ -36,10 +36,15 @@ def test_a_turn_is_one_line_with_what_matters():
     ids=["long", "slow", "wide", "failed", "hostile"],
 )
 def test_a_turns_line_never_exceeds_80_columns(one, scripted):
-    line = turn_line(one, 80, scripted=scripted)
+    line = turn_line(one, 80, scripted=scripted, base=True, place=(9, 1000))
     assert cells(line) <= 80
     assert line.isprintable()
     assert line.startswith("SCRIPTED (no model)") == scripted
+
+
+def test_a_turns_line_says_its_place_and_whose_it_is():
+    line = turn_line(turn(), place=(7, 30), base=True)
+    assert line == " 7/30 ok      asap      total  1690 ms  v2v  960 ms  WER 0.12/0.00  canoe [base]"
 
 
 def test_a_turns_line_says_what_never_came():

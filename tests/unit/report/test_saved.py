@@ -97,6 +97,23 @@ def test_where_the_audio_is_gone_its_paths_are_as_they_were(results, kept):
     assert saved.audio_place(saved.load(results / kept), results / kept) == results
 
 
+def test_a_journal_is_compared_as_its_run_would_be(results, tmp_path, capsys):
+    journal_path, whole_run = results / "run-1" / "journal.jsonl", tmp_path / "whole.json"
+    for number in range(20):
+        record = {"nodeid": "t.py::a", **turn(f"u{number}")}
+        journal.append(journal_path, "turn", record)
+    whole_run.write_text(render(saved.load(journal_path), "json"))
+    for base, head in ((journal_path, whole_run), (whole_run, journal_path)):
+        assert main(["compare", "--json", str(base), str(head)]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["verdict"], found["refused"], found["rows"][0]["n"]) == ("same", [], 21)
+
+
+def test_what_cannot_be_read_cannot_be_compared(results, capsys):
+    assert main(["compare", str(results / "run.json"), str(results / "no.json")]) == 2
+    assert "voiceloop compare: " in capsys.readouterr().err
+
+
 def test_paths_are_from_here(results, monkeypatch):
     monkeypatch.chdir(results)
     assert main(["report", "run.json", "--format", "summary", "-o", "out/page.md"]) == 0
@@ -140,6 +157,12 @@ def test_a_file_that_is_not_there_a_folder_and_one_that_cannot_be_written(result
     assert "is a folder; name the run.json in it" in refused(capsysbinary, results, "--format", "json")
     told = refused(capsysbinary, results / "run.json", "--format", "json", "-o", results / "run.json" / "x")
     assert f"{results / 'run.json' / 'x'} cannot be written" in told
+
+
+def test_the_journal_of_a_run_that_was_killed_is_named(results, capsysbinary):
+    (results / "run.json").unlink()
+    told = refused(capsysbinary, results / "run.json", "--format", "text")
+    assert f"has not come to its end; name its journal, {results / 'run-1' / 'journal.jsonl'}" in told
 
 
 def test_what_was_there_stays_where_the_report_cannot_be_made(results):

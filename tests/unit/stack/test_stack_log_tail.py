@@ -1,11 +1,12 @@
 """What a failure shows of a log, and exit codes in words."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pytest_voiceloop.stack.process import Process, describe_exit
+from pytest_voiceloop.stack.process import MissingPrerequisiteError, Process, describe_exit
 
 
 def process(log: Path) -> Process:
@@ -31,6 +32,21 @@ def test_an_unfinished_last_line_is_shown(tmp_path: Path) -> None:
 
 def test_bytes_that_are_no_text_are_shown_somehow(tmp_path: Path) -> None:
     assert tail(tmp_path, b"\xff\xfe\nend\n").endswith("end")
+
+
+def test_controls_are_written_out_so_that_no_terminal_obeys_them(tmp_path: Path) -> None:
+    shown = tail(tmp_path, "\x1b[2Jred\x00\n字\u202e\n".encode())
+    assert shown.splitlines() == ["\\x1b[2Jred\\x00", "字\\u202e"]
+
+
+def test_what_a_service_lacks_cannot_drive_a_terminal(tmp_path: Path) -> None:
+    log = tmp_path / "fake.log"
+    log.write_text(json.dumps({"missing": "a \x1b[2Jmodel", "cure": "none\u202e"}))
+    made = process(log)
+    made.popen = subprocess.Popen(["sh", "-c", "exit 69"])
+    made.popen.wait()
+    with pytest.raises(MissingPrerequisiteError, match=r"^fake needs a \\x1b\[2Jmodel\. Cure: none\\u202e$"):
+        made.check()
 
 
 def test_one_endless_line_does_not_fill_the_message(tmp_path: Path) -> None:

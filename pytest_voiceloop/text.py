@@ -1,4 +1,4 @@
-"""Words that models wrote, made fit to be shown: harmless, and as wide as they look."""
+"""What models and services wrote, made fit to be shown: harmless, and as wide as it looks."""
 
 from __future__ import annotations
 

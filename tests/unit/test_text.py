@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_voiceloop.report.text import cells, clipped, visible, wrapped
+from pytest_voiceloop.text import cells, clipped, visible, wrapped
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def enforce(item: pytest.Item) -> None:
         if verdict.verdict in failing and not (run.contended and budget.unit == "ms")
     ]
     faults = item.stash[FAULTS].given if FAULTS in item.stash else ()
-    untold = markers.never_struck(faults, measured.turns) if measured.turns else []
+    untold = markers.never_struck(faults, measured.turns)
     messages = [*unanswered, *untold, *(failure_message(*one, measured.turns) for one in over)]
     if messages:
         pytest.fail("\n\n".join(messages), pytrace=False)

@@ -14,7 +14,7 @@ from pytest_voiceloop.call.assess import Occasion, measured
 from pytest_voiceloop.call.faults import FaultError
 from pytest_voiceloop.call.line import open_line
 from pytest_voiceloop.measure.playout import playout
-from pytest_voiceloop.measure.recovery import Recovery, Sound, Spoken, counted, occurrences
+from pytest_voiceloop.measure.recovery import Recovery, Sound, Spoken, counted, found
 from pytest_voiceloop.measure.timeline import parts
 from pytest_voiceloop.stack.process import StackError
 
@@ -54,7 +54,7 @@ class Talk:
         self.captures.append(capture)
         self.turns.append(self.on_turn(measured(capture, self.live, occasion, judged=False), capture))
         good = self.turns[-1].status in ("ok", "void") and capture.ended_by not in ("hung_up", "silent")
-        good = good and (self.made is None or bool(occurrences(self.spoken[-1].heard, self.spoken[-1].made)))
+        good = good and (self.made is None or bool(found(self.spoken[-1].heard, self.made)))
         self._silent = 0 if good else self._silent + 1
         if capture.broken or capture.ended_by == "hung_up" or self._silent > 1:
             self.hang_up()
@@ -106,22 +106,23 @@ def recover(
             raise FaultError(f"{', '.join(map(str, faults))} never struck: the moment did not come in the turn")
         struck_ns = first.t0_ns + round(min(record["at_ms"] for record in first.faults) * 1e6)
         give_up_ns = struck_ns + round(within_s * 1e9)
-        # A reply that was whole before the fault struck has not survived it.
-        while not (good and _last_ns(mine) > struck_ns) and time.monotonic_ns() < give_up_ns:
+        # A reply that was whole before the fault struck has not survived it, and one that a service had finished before
+        # it was ended says nothing of the one that was started in its place.
+        good = good and _last_ns(mine) > struck_ns and not {"kill", "restart"} & {f["kind"] for f in first.faults}
+        while not good and time.monotonic_ns() < give_up_ns:
             try:
                 good = mine.turn()
             except StackError:
                 # A service that is still starting takes no call.
                 mine.hang_up()
                 time.sleep(_PAUSE_S)
-    recovered = good and _last_ns(mine) > struck_ns
     shown = _shows_audio(live)
     lost, doubled, crossed = counted(mine.spoken, other.spoken if other else ())
     return Recovery(
         turns=tuple(mine.turns),
         beside=tuple(other.turns) if other else (),
         struck_ms=round((struck_ns - first.t0_ns) / 1e6, 3),
-        recovered_ms=round((_last_ns(mine) - struck_ns) / 1e6, 3) if recovered else None,
+        recovered_ms=round((_last_ns(mine) - struck_ns) / 1e6, 3) if good else None,
         lost=lost if shown else sum(turn.status not in ("ok", "void") for turn in mine.turns),
         doubled=doubled if shown else None,
         crossed=crossed if shown and other else None,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 ALIKE = 0.9
 """Correlation from which on a sound is the one that is looked for: the line's µ-law costs it 0.02, and of two different
 sentences it is below 0.3. Of a reply that was cut, four fifths are not enough."""
-_MARGIN = rtp.RATE_HZ // 10
+_OVERLAP = 1 / 4
+"""Sounds that share less than this part of the shorter one are two."""
 
 
 class Sound(NamedTuple):
@@ -43,7 +44,8 @@ class Recovery:
     """What `Simulator.recover` saw.
 
     `struck_ms` is when the fault struck, after T0 of the first turn. `recovered_ms` is from there to the last packet of
-    the first reply that was heard whole, None where none was. `lost` counts turns in which no whole reply was heard,
+    the first reply that was heard whole after that, None where none was. The turn in which a service was ended does
+    not count for it. `lost` counts turns in which no whole reply was heard,
     `doubled` replies that were heard beyond one a turn, `crossed` those that were heard in the other of two calls;
     what cannot be seen (no tap between tts and outbound, no other call) is None.
     """
@@ -65,38 +67,35 @@ class Recovery:
 
 
 def counted(turns: Sequence[Spoken], others: Sequence[Spoken]) -> tuple[int, int, int]:
-    """(lost, doubled, crossed) over the turns of one call, beside another call's.
+    """(lost, doubled, crossed) over the turns of one call, beside another call's."""
+    mine, theirs = _made(turns), _made(others)
+    heard = [found(turn.heard, [*mine, *theirs]) for turn in turns]
+    own = [sum(which < len(mine) for which in one) for one in heard]
+    crossed = sum(map(len, heard)) - sum(own)
+    crossed += sum(which >= len(theirs) for turn in others for which in found(turn.heard, [*theirs, *mine]))
+    return own.count(0), sum(max(0, times - 1) for times in own), crossed
 
-    A reply counts as heard in a turn if it is one that was made for this turn or an earlier one.
+
+def found(heard: Sound, wanted: Sequence[Sound]) -> list[int]:
+    """Which sounds of `wanted` are heard whole, by their places there, each as often as it is, in no order.
+
+    The longest are looked for first, and what is one of them is no other: one that holds another is itself.
     """
-    heard = [occurrences(turn.heard, _made(turns[: number + 1])) for number, turn in enumerate(turns)]
-    crossed = sum(occurrences(turn.heard, _foreign(others, turns)) for turn in turns)
-    crossed += sum(occurrences(turn.heard, _foreign(turns, others)) for turn in others)
-    return heard.count(0), sum(max(0, times - 1) for times in heard), crossed
-
-
-def occurrences(heard: Sound, wanted: Sequence[Sound]) -> int:
-    """How many whole sounds of `wanted` are in `heard`, whichever, none counted twice."""
-    track = _padded(_narrow(heard))
-    found: list[tuple[int, int]] = []
-    for sound in wanted:
-        template = _padded(_narrow(sound))
-        found += [(place, place + len(template)) for place in _places(track, template)]
-    count, free = 0, 0
-    for begin, end in sorted(found, key=lambda span: span[1]):
-        # The margins of two that follow each other overlap.
-        if begin + 2 * _MARGIN >= free:
-            count, free = count + 1, end
-    return count
+    track = _narrow(heard)
+    templates = [_narrow(sound) for sound in wanted]
+    spans: list[tuple[int, int]] = []
+    which = []
+    for number in sorted(range(len(wanted)), key=lambda number: -len(templates[number])):
+        length = len(templates[number])
+        for begin in _places(track, templates[number]):
+            if all(min(begin + length, end) - max(begin, other) < length * _OVERLAP for other, end in spans):
+                spans.append((begin, begin + length))
+                which.append(number)
+    return which
 
 
 def _made(turns: Sequence[Spoken]) -> list[Sound]:
     return [sound for turn in turns for sound in turn.made]
-
-
-def _foreign(theirs: Sequence[Spoken], ours: Sequence[Spoken]) -> list[Sound]:
-    """What was made for them and not just so for us."""
-    return [sound for sound in _made(theirs) if not any(occurrences(sound, [own]) for own in _made(ours))]
 
 
 def _narrow(sound: Sound) -> NDArray[np.float32]:
@@ -106,26 +105,21 @@ def _narrow(sound: Sound) -> NDArray[np.float32]:
     return narrow
 
 
-def _padded(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    # The silence around it is part of a whole sound: without it, half of a longer one would do.
-    return np.pad(samples.astype(np.float64), _MARGIN)
-
-
-def _places(track: NDArray[np.float64], template: NDArray[np.float64]) -> list[int]:
-    """Where the template lies in the track: places at which their normalised correlation peaks above ALIKE."""
-    energy = float(np.sum(np.square(template)))
-    if len(track) < len(template) or not energy:
+def _places(track: NDArray[np.float32], template: NDArray[np.float32]) -> list[int]:
+    """Where a sound begins in the track: where their normalised correlation peaks above ALIKE."""
+    energy = float(np.sum(np.square(template, dtype=np.float64)))
+    # The line may have cost it a sample.
+    there = np.pad(track.astype(np.float64), 8)
+    if len(there) < len(template) or not energy:
         return []
-    size = 1 << (len(track) + len(template)).bit_length()
-    spectrum = np.fft.rfft(track, size) * np.conj(np.fft.rfft(template, size))
-    product = np.fft.irfft(spectrum, size)[: len(track) - len(template) + 1]
-    squares = np.concatenate([[0.0], np.cumsum(np.square(track))])
-    there = squares[len(template) :] - squares[: -len(template)]
-    alike = product / np.sqrt(np.maximum(there, energy * 1e-6) * energy)
+    size = 1 << (len(there) + len(template)).bit_length()
+    product = np.fft.irfft(np.fft.rfft(there, size) * np.conj(np.fft.rfft(template, size)), size)
+    squares = np.concatenate([[0.0], np.cumsum(np.square(there))])
+    under = squares[len(template) :] - squares[: -len(template)]
+    # What is next to nothing is not compared: it would be alike by chance.
+    alike = product[: len(under)] / np.sqrt(np.maximum(under, energy / 100) * energy)
     places = []
-    while len(alike) and alike[best := int(np.argmax(alike))] >= ALIKE:
+    while alike[best := int(np.argmax(alike))] >= ALIKE:
         places.append(best)
-        alike[max(0, best - len(template) + 2 * _MARGIN) : best + len(template) - 2 * _MARGIN] = 0.0
-        if len(template) <= 2 * _MARGIN:
-            alike[best] = 0.0
+        alike[max(0, best - len(template) // 2) : best + len(template) // 2 + 1] = 0.0
     return places

@@ -1,6 +1,7 @@
 # make test      unit and integration tests, without models
 # make pipeline  the whole loop on real models: pytest -m pipeline, and a report
 # make torch     the same loop with the kokoro package on PyTorch
+# make soak      breaks the stack in every way we know, at length, and rewrites the table of docs/reliability.md
 # make matrix    the built wheel alone, and beside other plugins on each Python that is here (nox)
 # make examples  the built wheel in the repositories of tests/examples, on real models (nox)
 # make browser   Debian's Chromium, where there is none: without one the tests of the page are skipped
@@ -11,16 +12,23 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+ROWS := $(CURDIR)/voiceloop-results/reliability.jsonl
 # llama-cpp-python comes as source; this leaves out what the stack does not use.
 export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 BROWSERS := chromium chromium-browser google-chrome
 # Empty for root, who may have no sudo.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: test browser pipeline torch matrix examples check models clean
+.PHONY: test browser soak pipeline torch matrix examples check models clean
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
+
+soak: $(VENV)/.test
+	mkdir -p $(dir $(ROWS))
+	rm -f $(ROWS)
+	VOICELOOP_SOAK=$(ROWS) $(BIN)/python -m pytest tests/integration -k survives
+	$(BIN)/python tests/reliability.py $(ROWS) docs/reliability.md
 
 browser:
 	@for name in $(BROWSERS); do command -v $$name && exit; done; \

@@ -139,7 +139,8 @@ def _compare(options: argparse.Namespace) -> int:
 def _demo(folder: Path) -> int:
     tests = Path(__file__).parent / "demo"
     # What the shell asks of other runs is not meant for this one, which is scripted and needs no model.
-    env = {key: value for key, value in os.environ.items() if key not in ("VOICELOOP_REQUIRE", "PYTEST_ADDOPTS")}
+    of_others = ("VOICELOOP_REQUIRE", "VOICELOOP_CONFIG", "PYTEST_ADDOPTS")
+    env = {key: value for key, value in os.environ.items() if key not in of_others}
     return subprocess.call(
         [
             *(sys.executable, "-m", "pytest", str(tests), f"--rootdir={tests}", "-c", str(tests / "pytest.ini")),

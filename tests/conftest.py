@@ -1,10 +1,15 @@
-"""What unit and integration tests share: the published schema, which every document of theirs is held against."""
+"""What unit and integration tests share: the published schema, which every document of theirs is held against.
+
+And the account of what was survived, into which cases write a row each.
+"""
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
 import pytest
+import reliability
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "run.schema.json"
 
@@ -48,3 +53,22 @@ def schema_problems(schema):
         return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(document)]
 
     return problems
+
+
+@pytest.fixture(scope="session")
+def account():
+    """A function: the fields of a reliability.Row → that row, written where VOICELOOP_SOAK says."""
+
+    def report(part, case, happened, **counted):
+        row = reliability.Row(part, case, happened, **counted)
+        if path := os.environ.get("VOICELOOP_SOAK"):
+            reliability.write(row, path)
+        return row
+
+    return report
+
+
+@pytest.fixture(scope="session")
+def soaking():
+    """Whether this is `make soak`: everything a thousand times, not a few dozen."""
+    return bool(os.environ.get("VOICELOOP_SOAK"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_voiceloop.call.ear import open_ear
 from pytest_voiceloop.call.mouth import encode_clip, open_mouth
+from pytest_voiceloop.stack.spec import CALLER, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,14 @@ class RegisteredPhone:
 
 @contextlib.contextmanager
 def open_phone(live: LiveStack, call_id: str) -> Iterator[RegisteredPhone]:
-    """Register with outbound, then with whisper."""
+    """Register with outbound, then with whisper. Raises SpecError for a stack that has not their ports."""
+    needed = (("whisper", "register"), ("outbound", "register"), (CALLER, "audio"))
+    missing = [f"{owner}.{port}" for owner, port in needed if (owner, port) not in live.running.addresses.bind]
+    if missing:
+        raise SpecError(
+            f"the caller speaks as to the reference stack, and this one has no {', '.join(missing)}; say how it is "
+            'called, such as [caller] protocol = "websocket"',
+            *("caller", "protocol"),
+        )
     with open_ear(live, call_id) as ear, open_mouth(live, call_id) as mouth:
         yield RegisteredPhone(mouth, ear)

@@ -62,7 +62,7 @@ def find(folders: Iterable[Path]) -> Path | None:
     """The configuration in the first folder that has one. Raises ConfigError where a folder has two."""
     for folder in folders:
         own, shared = folder / NAME, folder / _SHARED
-        has_own, has_table = own.is_file(), shared.is_file() and "voiceloop" in _read(shared).get("tool", {})
+        has_own, has_table = own.is_file(), shared.is_file() and "voiceloop" in _read(shared)[1].get("tool", {})
         if has_own and has_table:
             raise ConfigError(f"{own}: {shared} has a [tool.voiceloop] too; keep one of them")
         if has_own or has_table:
@@ -72,21 +72,22 @@ def find(folders: Iterable[Path]) -> Path | None:
 
 def load(path: Path) -> Config:
     """Read a configuration. Raises ConfigError."""
-    values = _read(path)
+    text, values = _read(path)
     prefix: tuple[str, ...] = ()
     if path.name == _SHARED:
         prefix = ("tool", "voiceloop")
         if "voiceloop" not in values.get("tool", {}):
             raise ConfigError(f"{path}: it has no [tool.voiceloop]; add that table, or name a {NAME}")
-        values = values["tool"]["voiceloop"]
-    table = Table(values, File(path, path.read_text(encoding="utf-8"), prefix))
+        values = Table(values["tool"], File(path, text, ("tool",))).get("voiceloop", dict)
+    table = Table(values, File(path, text, prefix))
     table.only(*stacks.STACK_KEYS, "profiles")
     return Config(table)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
             f"{path}: it cannot be read ({error.strerror}); correct the path, or write it with voiceloop init"

@@ -49,7 +49,7 @@ def turn_line(
         number, most = place
         label.append(f"{number:>{len(str(most))}}/{most}")
     ahead = "  ".join([" ".join([*label, f"{visible(status):<7}", f"{visible(turn['pace']):<8}"]), *figures, ""])
-    if cells(ahead) > width - 12:
+    if cells(ahead + flags) > width - 12:
         # Too narrow for columns: what is said matters more than where it stands.
         ahead = " ".join(ahead.split()) + " "
     name = visible(turn["utterance"]["id"])

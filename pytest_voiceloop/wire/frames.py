@@ -239,8 +239,8 @@ class Decoder:
         least = 1 if self.layout is Layout.TEXT else 4
         if not least <= length <= most:
             raise WireError(
-                f"a {self.layout.value} header claims {length} bytes; {least} to {most} are allowed",
+                f"the {self.layout.value} header claims {length} bytes; {least} to {most} are allowed",
                 self._offset,
             )
         if self.layout is not Layout.TEXT and length % 4:
-            raise WireError(f"a {self.layout.value} header claims {length} bytes, not a multiple of 4", self._offset)
+            raise WireError(f"the {self.layout.value} header claims {length} bytes, not a multiple of 4", self._offset)

@@ -68,11 +68,12 @@ def decode(data: bytes) -> RtpPacket | None:
 
 
 def encode_ulaw(samples: NDArray[np.float32]) -> bytes:
-    """G.711 µ-law of float32 samples in [-1, 1], shape (n,); what is louder is clipped.
+    """G.711 µ-law of float32 samples in [-1, 1], shape (n,); what is louder is clipped, what is no number is silent.
 
     ITU-T G.711: bias 33 in 14-bit units (132 in 16 bit), eight segments of sixteen steps, all bits inverted.
     """
-    pcm = np.clip(np.rint(samples * 32768.0), -32635, 32635).astype(np.int32)
+    heard = np.nan_to_num(np.clip(samples, -1.0, 1.0))
+    pcm = np.clip(np.rint(heard * 32768.0), -32635, 32635).astype(np.int32)
     sign = np.where(pcm < 0, 0x80, 0)
     magnitude = np.abs(pcm) + 132
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7

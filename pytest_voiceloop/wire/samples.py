@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 _RATES_HZ = range(4000, 192_001)
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _MAX_FORMAT_BYTES = 64
-# What is written for a length by those who do not know it yet is 0, or one of the largest numbers there are.
-_UNKNOWN_BYTES = 0x7FFF_0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,8 @@ class Wav:
         elif name == b"data":
             self._other = self._format is None
             self._samples = None if self._format is None else Samples(self._format)
-            self._left = size if 0 < size < _UNKNOWN_BYTES else sys.maxsize
+            # Those who do not know the length yet write 0, or one of the largest numbers there are.
+            self._left = size or sys.maxsize
         elif name != b"RIFF":
             # Chunks are padded to whole words.
             self._samples = None

@@ -14,16 +14,22 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
+import numpy as np
+
 from pytest_voiceloop.wire import datagrams, frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from voiceloop_services.models import Located
 
 EXIT_MISSING = 69
 """BSD's EX_UNAVAILABLE: something that the service needs is not there; the last line says what and the cure."""
 RECEIVE_BYTES = 65_536
+LONGEST_LINE = 1000
+"""Characters of a log line; a text frame of 10 MiB may be quoted in one."""
 _STAMPING = threading.Event()
 """Set by --stamps."""
 Address = tuple[str, int]
@@ -85,8 +91,9 @@ class CallSlots:
         return range(self.first, self.first + self.count * self.step, self.step)
 
     def __contains__(self, call_id: object) -> bool:
-        """Whether a call id, as text or number, is one of the slots."""
-        return str(call_id).isdigit() and int(str(call_id)) in self.ids()
+        """Whether a call id, as text or number, is one of the slots. "0151" is none: it would be 151 a second time."""
+        text = str(call_id)
+        return text.isdecimal() and text == str(int(text)) and int(text) in self.ids()
 
 
 def address(text: str) -> Address:
@@ -139,12 +146,9 @@ def parser(service: str, engines: Sequence[str], description: str) -> argparse.A
 
 def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logger], NoReturn]) -> NoReturn:
     """Run `serve` until SIGTERM or SIGINT, with logging set up and MissingError turned into exit 69."""
-    logging.basicConfig(
-        level=options.log_level.upper(),
-        format="%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     if options.stamps:
         _STAMPING.set()
     # Python runs handlers in the main thread, too late where that is about to block; the pipe wakes a thread at once.
@@ -166,6 +170,16 @@ def run(service: str, options: argparse.Namespace, serve: Callable[[logging.Logg
     except OSError as error:
         logging.getLogger(service).error("%s", error)  # noqa: TRY400 (the address is in the text; a trace adds nothing)
         sys.exit(1)
+
+
+class OneLine(logging.Formatter):
+    """Shows control characters as text: what came over the wire forges no line of the log and commands no terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
+        line = super().formatMessage(record)
+        if len(line) > LONGEST_LINE:
+            line = f"{line[:LONGEST_LINE]}… ({len(line)} characters)"
+        return line if line.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _exit_when_told(told: int) -> None:
@@ -208,7 +222,7 @@ def listen_tcp(at: Address) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     _bind(made, at)
-    made.listen(16)
+    made.listen(128)
     return made
 
 
@@ -227,16 +241,27 @@ def _bind(made: socket.socket, at: Address) -> None:
         raise OSError(error.errno, f"cannot bind {at[0]}:{at[1]}: {error.strerror}") from None
 
 
-def accept(listener: socket.socket) -> tuple[socket.socket, Address]:
-    """The next connection, with TCP_NODELAY."""
-    connection, peer = listener.accept()
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection, peer
+def serve_connections(
+    listener: socket.socket, serve: Callable[[socket.socket, Address], None], log: logging.Logger, *, name: str
+) -> NoReturn:
+    """Call `serve` with every connection (TCP_NODELAY set) and its peer, each in a thread called `name`."""
+    while True:
+        try:
+            connection, peer = listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            start(serve, connection, peer, name=name)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+            log.warning("a connection could not be accepted: %s", error)
+            time.sleep(0.1)  # what is wrong (too many open files, say) may last
 
 
 def connect(to: Address, timeout_s: float = 2.0) -> socket.socket:
     """A connection with TCP_NODELAY; it blocks without limit once it stands. Raises OSError."""
     connection = socket.create_connection(to, timeout=timeout_s)
+    if connection.getsockname() == connection.getpeername():
+        # The kernel chose the very port that nobody listens at, and TCP connects a port with itself.
+        connection.close()
+        raise ConnectionRefusedError(f"nobody listens at {to[0]}:{to[1]}")
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(None)
     return connection
@@ -253,6 +278,14 @@ def read_frames(connection: socket.socket, layout: frames.Layout) -> Iterator[fr
             yield from error.frames
             raise
     decoder.finish()
+
+
+def sound(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Samples as they should be: float32 in [-1, 1], shape (n,). What is no number becomes silence.
+
+    One of them would stay in a filter or a detector for the rest of the call.
+    """
+    return np.nan_to_num(np.clip(samples, -1.0, 1.0))
 
 
 def receive_datagrams(bound: socket.socket, log: logging.Logger) -> Iterator[tuple[datagrams.Datagram, Address]]:

@@ -6,10 +6,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from voiceloop_services.kokoro.sound import SAMPLE_RATE_HZ
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from voiceloop_services.kokoro.sound import Chunk
+
+MOST_AHEAD_S = 300
+"""Seconds of audio of a call that may wait for END or for outbound. Text is small and its audio is not: without a limit
+a mebibyte of text, or an outbound that stands still, would fill the memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,8 +89,16 @@ class CallQueue:
         return dropped
 
     def next_unspoken(self) -> Clause | None:
-        """The first clause that has not been spoken to its end."""
-        return next((item for item in self._items if isinstance(item, Clause) and not item.done), None)
+        """The first clause that has not been spoken to its end; None while more than MOST_AHEAD_S waits to leave."""
+        waiting = 0
+        for item in self._items:
+            if isinstance(item, Clause):
+                waiting += sum(len(chunk.samples) for chunk in item.chunks)
+                if waiting > MOST_AHEAD_S * SAMPLE_RATE_HZ:
+                    return None
+                if not item.done:
+                    return item
+        return None
 
     def has_bye(self) -> bool:
         """Whether BYE has arrived and not left yet."""
@@ -113,4 +127,5 @@ def _drop(item: Clause | Mark) -> int:
         return 0
     # It may be with the speaker just now, who has no other way to know.
     item.dropped = True
+    item.chunks.clear()
     return 1

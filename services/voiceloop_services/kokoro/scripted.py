@@ -22,6 +22,8 @@ TONE_HZ = 440
 TONE_PEAK = 0.3
 SECONDS_PER_CHARACTER = 0.07
 FADE_S = 0.02
+LONGEST_CHUNK_S = 100.0
+"""What one frame holds. A text of a mebibyte is twenty hours of tone, which no memory holds at once."""
 
 
 def add_script_options(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +61,20 @@ class ScriptedSpeaker:
         return scripted_facts(settings, version="1")
 
     def speak(self, text: str, made_s: float = 0.0) -> Iterator[Chunk]:  # noqa: ARG002 (speaks as a whole)
-        """The clip, or 70 ms of tone per character of `text`: float32 mono at 24 kHz, shape (n,)."""
-        audio = tone(len(text) * SECONDS_PER_CHARACTER) if self._clip is None else self._clip
-        # The delay is what the script asks for, not a wait for something.
-        time.sleep(self._delay_s + self._rtf * len(audio) / SAMPLE_RATE_HZ)
-        yield Chunk(audio, last=True)
+        """The clip, or 70 ms of tone per character of `text`: float32 mono at 24 kHz, shape (n,).
+
+        As a whole, unless it is longer than LONGEST_CHUNK_S.
+        """
+        left_s, delay_s = len(text) * SECONDS_PER_CHARACTER, self._delay_s
+        while True:
+            audio = tone(min(left_s, LONGEST_CHUNK_S)) if self._clip is None else self._clip
+            left_s = left_s - LONGEST_CHUNK_S if self._clip is None else 0.0
+            # The delay is what the script asks for, not a wait for something.
+            time.sleep(delay_s + self._rtf * len(audio) / SAMPLE_RATE_HZ)
+            delay_s = 0.0
+            yield Chunk(audio, last=left_s <= 0)
+            if left_s <= 0:
+                return
 
 
 def tone(duration_s: float) -> NDArray[np.float32]:

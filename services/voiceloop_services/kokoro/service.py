@@ -42,14 +42,7 @@ def serve(options: argparse.Namespace, log: logging.Logger) -> NoReturn:
         *options.outbound,
     )
     runtime.announce_ready("kokoro", speaker)
-    while True:
-        try:
-            connection, (host, port) = runtime.accept(listener)
-        except OSError as error:
-            log.warning("a connection could not be accepted: %s", error)
-            time.sleep(0.1)  # what is wrong (too many open files, say) may last
-            continue
-        runtime.start(service.read_text, connection, f"{host}:{port}", name="text")
+    runtime.serve_connections(listener, service.read_text, log, name="text")
 
 
 class _Slot:
@@ -64,6 +57,8 @@ class _Slot:
         # Outbound knows of the call: from REGISTER, or the first audio, until BYE is on its way to it.
         self.known = False
         self.wants_connection = False
+        # The connection has been shut down and is to be closed by the thread that sends on it.
+        self.hung_up = False
         # Audio of the reply that is being spoken, made so far.
         self.made_s = 0.0
         # Set when the caller hangs up, to end what is under way; a new one is made for the next call.
@@ -129,11 +124,14 @@ class Kokoro:
             slot.over.set()
             slot.over = threading.Event()
             slot.link.abort()
+            slot.hung_up = True
+            slot.changed.notify()
 
     # Text from llama.
 
-    def read_text(self, connection: socket.socket, peer: str) -> None:
+    def read_text(self, connection: socket.socket, address: runtime.Address) -> None:
         """Serve one connection from llama until it ends; whatever comes on it harms no other."""
+        peer = f"{address[0]}:{address[1]}"
         slot = None
         try:
             with connection:
@@ -260,13 +258,18 @@ class Kokoro:
     def _feed_outbound(self, slot: _Slot) -> None:
         while True:
             with self._lock:
-                slot.changed.wait_for(lambda: slot.wants_connection or slot.queue.ready())
+                slot.changed.wait_for(lambda: slot.hung_up or slot.wants_connection or slot.queue.ready())
+                if slot.hung_up:
+                    slot.hung_up = False
+                    slot.link.close()
+                    continue
                 over = slot.over
                 item = None if slot.wants_connection else slot.queue.pop()
                 slot.wants_connection = False
                 was_known = slot.known
                 if isinstance(item, sound.Chunk):
                     slot.known = True
+                    self._work.notify()  # what left may have made room
                 elif item is not None and item.kind == "bye":
                     # From here on a REGISTER is for the next call, and a BYE datagram only cleans up.
                     slot.known = False

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from voiceloop_services.llama.prompt import Exchange
 
 
+LONGEST_SAID = 4000
+"""Characters of an utterance that are answered; a wire that floods llama with text is not."""
+
+
 class Llama:
     """The service: accepts calls."""
 
@@ -37,15 +41,11 @@ class Llama:
 
     def serve(self, listener: socket.socket) -> NoReturn:
         """Accept connections from whisper for ever."""
-        while True:
-            try:
-                connection, peer = runtime.accept(listener)
-            except OSError as error:
-                self._log.warning("a connection could not be accepted: %s", error)
-                time.sleep(0.1)  # what is wrong (too many open files, say) may last
-                continue
-            call = Call(connection, peer, self._options, self._engine, self._log)
-            runtime.start(call.run, name=f"call-from-{peer[1]}")
+
+        def serve_call(connection: socket.socket, peer: runtime.Address) -> None:
+            Call(connection, peer, self._options, self._engine, self._log).run()
+
+        runtime.serve_connections(listener, serve_call, self._log, name="call")
 
 
 @dataclass(eq=False)
@@ -99,7 +99,7 @@ class Call:
             self._complain("closed the connection from %s:%d: %s", *self._peer, error)
         except OSError as error:
             if not self._over.is_set():
-                self._complain("broke off: %s", error)
+                self._complain("broke off, connection from %s:%d: %s", *self._peer, error)
         finally:
             self._end()
             self._say("over after %d replies", len(self._history))
@@ -120,7 +120,7 @@ class Call:
         received = runtime.read_frames(self._whisper, frames.Layout.TEXT)
         hello = next(received, None)
         if hello is None:
-            raise ConnectionError(f"{_at(self._peer)} closed the connection before HELLO")
+            raise ConnectionError("whisper closed the connection before HELLO")
         self._call_id = hello.text
         if hello.text not in self._options.calls:
             self._log.warning("call %s: refused, it is none of --calls (HELLO from %s:%d)", hello.text, *self._peer)
@@ -138,7 +138,7 @@ class Call:
             runtime.stamp(self._call_id, "received")
             self._take(frame)
         else:
-            raise ConnectionError(f"{_at(self._peer)} closed the connection without BYE")
+            raise ConnectionError("whisper closed the connection without BYE")
         self._confirm()
         self._utterances.put(None)
         worker.join()
@@ -153,6 +153,9 @@ class Call:
                 # More words for an utterance that is being answered already: the answer has to know them all.
                 said = f"{self._latest.said} {said}"
                 self._cancel()
+            if len(said) > LONGEST_SAID:
+                self._complain("only the end of what was said is answered: %d characters are too many", len(said))
+                said = said[-LONGEST_SAID:]
             self._say('heard "%s"', said)
             self._latest = Utterance(said)
             self._utterances.put(self._latest)
@@ -241,7 +244,3 @@ class Call:
 
     def _complain(self, message: str, *values: object) -> None:
         self._log.error("call %s: " + message, self._call_id, *values)
-
-
-def _at(address: runtime.Address) -> str:
-    return f"{address[0]}:{address[1]}"

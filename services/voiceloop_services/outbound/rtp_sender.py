@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 
 from pytest_voiceloop.wire import rtp
+from voiceloop_services import runtime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,8 +45,7 @@ class Packetiser:
             resampled.append(self._flush())
             self._rate_hz = rate_hz
             self._resampler = soxr.ResampleStream(rate_hz, rtp.RATE_HZ, 1, dtype="float32", quality=QUALITY)
-        # One NaN would stay in the filter and silence the rest of the reply.
-        resampled.append(self._resampler.resample_chunk(np.nan_to_num(samples, posinf=1.0, neginf=-1.0)))
+        resampled.append(self._resampler.resample_chunk(runtime.sound(samples)))
         return self._cut(np.concatenate([self._rest, *resampled]))
 
     def finish(self) -> list[bytes]:

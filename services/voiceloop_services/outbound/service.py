@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 MIN_SPACING_S = 0.0001
 """Packets never leave closer together, at either pace: a receiver's socket buffer holds few of them."""
+MOST_WAITING = 15_000
+"""Packets of a call that wait to be sent, five minutes of them. With a caller kokoro has to wait then; without one they
+are discarded."""
 QUIET_S = 0.1
 """After so long without a chunk, what the filter holds back is sent: without END nobody else would ask for it."""
+MOST_MISSING = 1000
+"""Chunks. A wider gap is a garbled number, and to go on from it would drop everything after it as come already."""
 REGISTER_PAUSES_S = (0.2,) * 5 + (1.0,)
 """Between two REGISTER to kokoro; the last one for as long as it takes."""
 
@@ -135,15 +140,18 @@ class Line:
 
     def _bye_from(self, sender: runtime.Address) -> None:
         with self._changed:
-            if self._caller is None:
+            if self._caller is None and self._upstream is None and not self._queue:
                 self._log.info("call %s: BYE from %s:%d, the call is over already", self.call_id, *sender)
             elif self._draining:
                 self._log.info("call %s: BYE from %s:%d, the call is being finished", self.call_id, *sender)
             else:
                 self._log.info("call %s: %s:%d hung up", self.call_id, *sender)
+                # Who was never registered here, since this outbound is younger than the call, hangs up all the same:
+                # what kokoro has sent must not be heard by the next caller.
                 caller = self._caller
                 self._hang_up()
-                self._tell(caller, "BYE")
+                if caller is not None:
+                    self._tell(caller, "BYE")
 
     def _hang_up(self) -> None:
         """Discard what is left, tell kokoro, and make the slot free."""
@@ -179,16 +187,10 @@ class Line:
     # Audio from kokoro.
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, peer = runtime.accept(self._listener)
-            except OSError as error:
-                self._log.warning("call %s: a connection could not be accepted: %s", self.call_id, error)
-                time.sleep(0.1)  # what is wrong (too many open files, say) may last
-                continue
-            runtime.start(self._serve, connection, f"{peer[0]}:{peer[1]}", name=f"audio-{self.call_id}")
+        runtime.serve_connections(self._listener, self._serve, self._log, name=f"audio-{self.call_id}")
 
-    def _serve(self, connection: socket.socket, peer: str) -> None:
+    def _serve(self, connection: socket.socket, address: runtime.Address) -> None:
+        peer = f"{address[0]}:{address[1]}"
         try:
             with connection:
                 self._read_frames(connection, peer)
@@ -220,6 +222,12 @@ class Line:
                         *(self.call_id, frame.chunk_id, expected - 1),
                     )
                 else:
+                    if frame.chunk_id > expected + MOST_MISSING:
+                        self._log.warning(
+                            "call %s: closed the connection from %s: chunk %d cannot follow chunk %d",
+                            *(self.call_id, peer, frame.chunk_id, expected - 1),
+                        )
+                        return
                     if frame.chunk_id > expected:
                         self._log.warning(
                             "call %s: chunks %d to %d are missing", self.call_id, expected, frame.chunk_id - 1
@@ -232,6 +240,7 @@ class Line:
                     )
                     self._last_chunk_at_s = time.monotonic()
                     self._enqueue(self._packetiser.feed(frame.samples, frame.sample_rate_hz))
+                    self._changed.wait_for(lambda: not self._is_full() or self._upstream is not connection)
 
     def _greet(self, connection: socket.socket, peer: str, call_id: str) -> bool:
         if call_id != self.call_id:
@@ -289,11 +298,19 @@ class Line:
     def _enqueue(self, payloads: list[bytes]) -> None:
         now_s = time.monotonic()
         self._queue.extend(_Item("audio", now_s, payload) for payload in payloads)
+        if self._caller is None and self._is_full():
+            self._log.warning(
+                "call %s: no caller registered while %d packets came, discarded", self.call_id, self._unsent()
+            )
+            self._queue.clear()
         self._changed.notify_all()
 
     def _enqueue_mark(self, kind: Literal["end", "bye"]) -> None:
         self._queue.append(_Item(kind, time.monotonic()))
         self._changed.notify_all()
+
+    def _is_full(self) -> bool:
+        return len(self._queue) > MOST_WAITING
 
     def _unsent(self) -> int:
         return sum(item.kind == "audio" for item in self._queue)
@@ -341,7 +358,10 @@ class Line:
         wait_s = max(departure.at_s, self._last_sent_at_s + MIN_SPACING_S) - now_s
         if wait_s > 0:
             return wait_s
+        was_full = self._is_full()
         self._queue.popleft()
+        if was_full and not self._is_full():
+            self._changed.notify_all()
         self._schedule.commit(ready_at_s)
         self._last_sent_at_s = now_s
         self._sent += 1

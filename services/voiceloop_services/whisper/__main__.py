@@ -40,7 +40,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--beam", type=int, default=1, help="beam size")
     add("--window-s", type=float, default=20, help="shortest window the decoder sees; 30 is whisper's own")
     add("--threads", type=int, default=0, help="0: as many as there are cores, at most 4")
-    add("--script-text", action="append", metavar="TEXT", help="scripted: a call's next transcript; the last repeats")
+    add(
+        "--script-text",
+        action="append",
+        metavar="TEXT",
+        help="scripted: a call's next transcript; the last repeats; {la} is one la per 100 ms of sound",
+    )
     add("--script-delay-ms", type=int, default=0, help="scripted: how long a transcription takes")
     return parser.parse_args(arguments)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pytest_voiceloop.wire.frames import AUDIO_IN_HZ
 from voiceloop_services.runtime import scripted_facts
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ class EnergyDetector:
 
 
 class ScriptedTranscriber:
-    """Hears what it is told to: `texts` are a call's first, second … utterance; the last one repeats."""
+    """Hears what it is told to: `texts` are a call's first, second … utterance; the last one repeats.
+
+    ``{la}`` stands for one "la" per 100 ms of sound, so that a test can tell whose utterance a transcript is of.
+    """
 
     def __init__(self, texts: Sequence[str], delay_ms: int) -> None:
         self._texts = texts
@@ -78,7 +82,14 @@ class ScriptedTranscriber:
         """A detector for a new call."""
         return EnergyDetector()
 
-    def transcribe(self, samples: NDArray[np.float32], index: int) -> Heard:  # noqa: ARG002 (a script hears nothing)
+    def transcribe(self, samples: NDArray[np.float32], index: int) -> Heard:
         """The scripted words, after the scripted delay."""
         time.sleep(self._delay_ms / 1000)
-        return Heard(self._texts[min(index, len(self._texts) - 1)])
+        text = self._texts[min(index, len(self._texts) - 1)]
+        return Heard(text.replace("{la}", " ".join(["la"] * _tenths_of_sound(samples))) if "{la}" in text else text)
+
+
+def _tenths_of_sound(samples: NDArray[np.float32]) -> int:
+    size, detector = EnergyDetector.window_samples, EnergyDetector()
+    windows = (samples[at : at + size] for at in range(0, len(samples), size))
+    return round(sum(map(detector.probability, windows)) * size / AUDIO_IN_HZ * 10)

@@ -71,7 +71,9 @@ class Whisper:
             elif datagram.verb == "BYE":
                 with self._lock:
                     call = self._calls.get(datagram.call_id)
-                if call:
+                # One thread, however often BYE is said.
+                if call and not call.hanging_up:
+                    call.hanging_up = True
                     runtime.start(call.hang_up, name=f"hang-up-{datagram.call_id}")
         raise AssertionError("datagrams never end")
 
@@ -114,6 +116,7 @@ class Call:
 
     def __init__(self, call_id: str, options: argparse.Namespace, engine: Transcriber, log: logging.Logger) -> None:
         self.call_id = call_id
+        self.hanging_up = False
         self._caller_at = (options.caller[0], options.caller[1] + int(call_id))
         self._llama_at = options.llama
         self._control = options.control
@@ -147,7 +150,7 @@ class Call:
             self._complain("closed the connection to the caller at %s:%d: %s", *self._caller_at, error)
         except OSError as error:
             if not self._over.is_set():
-                self._complain("broke off: %s", error)
+                self._complain("broke off, caller at %s:%d: %s", *self._caller_at, error)
         finally:
             self._end()
             self._say("over after %.2f s of audio", self._endpointer.clock_s)
@@ -172,10 +175,12 @@ class Call:
                 links.close(connection)
 
     def _serve(self, caller: socket.socket) -> None:
+        if self._over.is_set():
+            return  # hung up while this was being connected; _end saw no connection yet
         received = runtime.read_frames(caller, frames.Layout.AUDIO_IN)
         hello = next(received, None)
         if hello is None:
-            raise ConnectionError(f"the caller at {_at(self._caller_at)} closed the connection before HELLO")
+            raise ConnectionError("the caller closed the connection before HELLO")
         if hello.text != self.call_id:
             self._complain("refused: HELLO on %s:%d is for call %s", *self._caller_at, hello.text)
             return
@@ -193,7 +198,7 @@ class Call:
             runtime.stamp(self.call_id, "received")
             self._hear(frame.samples)
         else:
-            raise ConnectionError(f"the caller at {_at(self._caller_at)} closed the connection without BYE")
+            raise ConnectionError("the caller closed the connection without BYE")
         self._hear_the_rest()
         self._heard_all.set()
         self._passes.put(None)
@@ -206,7 +211,7 @@ class Call:
         if not self._first_s:
             self._first_s = self._heard_s - min(len(samples) / frames.AUDIO_IN_HZ, LONGEST_LIVE_FRAME_S)
         size = self._detector.window_samples
-        heard = np.concatenate((self._rest, samples))
+        heard = np.concatenate((self._rest, runtime.sound(samples)))
         whole = len(heard) - len(heard) % size
         for at in range(0, whole, size):
             window = heard[at : at + size]
@@ -339,10 +344,6 @@ class Call:
 
     def _complain(self, message: str, *values: object) -> None:
         self._log.error("call %s: " + message, self.call_id, *values)
-
-
-def _at(address: runtime.Address) -> str:
-    return f"{address[0]}:{address[1]}"
 
 
 def _joined_s(first: Pass, second: Pass) -> float:

@@ -1,5 +1,7 @@
 """A voiceloop.toml says what to boot and, by profile, what to hold every test against."""
 
+from pathlib import Path
+
 import pytest
 
 CONFTEST = """
@@ -99,6 +101,57 @@ def test_a_service_that_cannot_be_started_is_named_with_its_place(folder):
     place, program = f"{folder.path}/voiceloop.toml:3: services.llama.command", f"{folder.path}/llama-server"
     result.stdout.fnmatch_lines([f"*{place}: {program} does not exist; build it, or correct the command"])
     assert "Traceback" not in result.stdout.str()
+
+
+STAR = """
+[services.ears]
+command = ["{{python}}", "{here}/server.py", "{{ears.http}}"]
+ports = {{ http = "tcp" }}
+
+[services.brain]
+command = ["{{python}}", "{here}/server.py", "{{brain.http}}"]
+ports = {{ http = "tcp" }}
+
+[services.mouth]
+command = "{{python}} {here}/server.py {{mouth.http}}"
+ports = {{ http = "tcp" }}
+
+[services.agent]
+command = ["{{python}}", "{here}/agent.py", "{{agent.ws}}", "{{ears.http}}", "{{brain.http}}", "{{mouth.http}}"]
+ports = {{ ws = "tcp" }}
+
+[[links]]
+from = "agent"
+to = "brain.http"
+protocol = "openai-chat"
+stamps = "t2"
+also = "t1"
+
+[caller]
+protocol = "websocket"
+url = "ws://{{agent.ws}}/"
+end_of_reply = "quiescence"
+
+[judge]
+protocol = "openai"
+service = "ears.http"
+"""
+
+
+def test_a_stack_of_ones_own_is_phoned_and_measured(folder):
+    here = Path(__file__).parents[1] / "star"
+    (folder.path / "voiceloop.toml").write_text(STAR.format(here=here))
+    folder.tests("""
+        def test_it(voiceloop_simulator):
+            turn = voiceloop_simulator.say("clip.wav", text="The box was thrown beside the parked truck.")
+            assert turn.transcript.wer == 0
+            assert turn.reply.text == "It was a blue box, I think."
+            assert turn.judge == "openai"
+    """)
+    folder.run().assert_outcomes(passed=1)
+    (turn,) = folder.records["test_it"]["turns"]
+    assert list(turn["ledgers"]["complete"]["stages_ms"]) == ["stt", "llm", "tts+transfer", "retranscription"]
+    assert {service["name"] for service in folder.document["services"]} == {"ears", "brain", "mouth", "agent"}
 
 
 # --- what is wrong with it stops the run

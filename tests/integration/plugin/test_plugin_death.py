@@ -8,31 +8,7 @@ import pytest
 
 from pytest_voiceloop.report import journal
 
-TWO_TURNS = """
-def test_talk(voiceloop_simulator):
-    voiceloop_simulator.say("clip.wav", text="Hello there, you.")
-    voiceloop_simulator.say("long.wav", text="A long story.")
-"""
-SECOND_JUDGE = "call 155: connected"
-"""Every turn has a judge of its own, and the call itself is 151: with the second judge the second turn begins."""
-
 REPORT = (sys.executable, "-m", "pytest_voiceloop.cli", "report")
-
-
-def start_and_await_the_second_turn(repository, *arguments):
-    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=20))
-    repository.tests(TWO_TURNS)
-    run = repository.start(*arguments)
-    try:
-        repository.until(
-            lambda: any(SECOND_JUDGE in log.read_text() for log in repository.found("run-*/logs/*/whisper.log")),
-            "the second turn",
-        )
-    except BaseException:
-        run.kill()
-        raise
-    assert len(repository.processes()) == 2 * 4, "a shim and a service each"
-    return run
 
 
 def turns_of(document):
@@ -97,7 +73,8 @@ def test_a_service_that_dies_twice_is_not_started_a_third_time(repository):
 
 
 def test_kill_9_leaves_no_service_and_a_journal_to_report_from(repository):
-    run = start_and_await_the_second_turn(repository)
+    run = repository.start_in_the_second_turn()
+    assert len(repository.processes()) == 2 * 4, "a shim and a service each"
     run.kill()
     run.wait()
     # The promise is one second; a machine that is busy with other tests gets a little more.
@@ -115,7 +92,7 @@ def test_a_run_that_was_killed_leaves_no_report_of_an_earlier_one(repository):
     for path in kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("of an earlier run")
-    run = start_and_await_the_second_turn(repository, "--voiceloop-report=html")
+    run = repository.start_in_the_second_turn("--voiceloop-report=html")
     run.kill()
     run.wait()
     assert [path.exists() for path in kept] == [False, False, True]
@@ -126,7 +103,7 @@ def test_a_run_that_was_killed_leaves_no_report_of_an_earlier_one(repository):
 
 
 def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
-    run = start_and_await_the_second_turn(repository)
+    run = repository.start_in_the_second_turn()
     run.kill()
     run.wait()
     repository.until(lambda: not repository.processes(), "the services' end")
@@ -140,7 +117,7 @@ def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
 
 
 def test_ctrl_c_writes_the_reports_and_leaves_nothing(repository):
-    run = start_and_await_the_second_turn(repository, "--voiceloop-report=html")
+    run = repository.start_in_the_second_turn("--voiceloop-report=html")
     run.send_signal(signal.SIGINT)
     assert run.wait(30) == pytest.ExitCode.INTERRUPTED
     assert not repository.processes()
@@ -153,7 +130,7 @@ def test_a_test_that_times_out_fails_keeps_its_turns_and_the_stack_serves_the_ne
     repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
     repository.tests(
         "import pytest\npytestmark = pytest.mark.timeout(4, func_only=True, method='signal')\n"
-        + TWO_TURNS
+        + repository.TWO_TURNS
         + """
 def test_next(voiceloop_simulator):
     assert voiceloop_simulator.say("clip.wav", text="Hello there, you.").status == "ok"
@@ -169,7 +146,7 @@ def test_next(voiceloop_simulator):
 
 def test_a_timeout_that_ends_pytest_itself_leaves_reports_and_no_service(repository):
     repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
-    repository.tests(TWO_TURNS)
+    repository.tests(repository.TWO_TURNS)
     result = repository.run("--timeout=4", "--timeout-method=thread", "--voiceloop-report=html")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*+ Timeout +*", "*Stack of MainThread*"])

@@ -139,7 +139,7 @@ class KokoroCall:
 class Outbound(Service):
     """The outbound service; `kokoro` is the socket at which it registers calls."""
 
-    def __init__(self, folder, *options, first=151, count=24):
+    def __init__(self, folder, *options, first=151, count=32):
         self.calls = iter(range(first, first + 2 * count, 2))
         self.kokoro = udp_socket()
         self.audio_base = free_ports(count=2 * count) - first

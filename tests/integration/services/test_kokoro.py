@@ -419,7 +419,7 @@ def test_an_engine_that_fails_in_the_middle_of_a_text_ends_that_text_and_no_more
         threading.Thread(target=service.speak_forever, daemon=True).start()
         llama, theirs = socket.socketpair()
         with llama:
-            threading.Thread(target=service.read_text, args=(theirs, "llama"), daemon=True).start()
+            threading.Thread(target=service.read_text, args=(theirs, ("llama", 0)), daemon=True).start()
             llama.sendall(frames.encode_hello("0"))
             for text in ("fails", "goes on"):
                 llama.sendall(frames.encode_text(text))

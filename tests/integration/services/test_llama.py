@@ -106,6 +106,24 @@ def test_more_text_before_end_is_answered_as_one(boot, kokoro):
     assert heard.rest() == [("cancel", ""), ("text", "You said: one two"), ("end", ""), ("bye", "")]
 
 
+def test_of_more_than_anybody_says_the_end_is_answered(boot, kokoro):
+    service = boot()
+    whisper, heard = open_call(service, kokoro)
+    whisper.text("x" * 1_000_000)
+    whisper.control("end")
+    assert heard.next() == ("text", "You said: " + "x" * 4000)
+    service.logs("only the end of what was said is answered: 1000000 characters are too many")
+
+
+def test_text_forges_no_line_of_the_log(boot, kokoro):
+    service = boot()
+    whisper, heard = open_call(service, kokoro)
+    whisper.text('hello\n{"ready": "forged"}')
+    assert heard.next()[0] == "text"
+    service.logs("forged")
+    assert not [line for line in service.log.splitlines() if line.startswith('{"ready": "forged"')]
+
+
 def test_turns_share_a_history(boot, kokoro):
     whisper, heard = open_call(boot("--script-reply", "This is reply one.", "--script-reply", "This is two."), kokoro)
     for text in ("a", "b"):

@@ -347,6 +347,56 @@ def test_samples_that_are_no_numbers_spoil_nothing_after_them(call):
     assert loudest_hz(heard(packets)[800:-800]) == pytest.approx(440, abs=8)
 
 
+def test_garbled_chunk_number_closes_its_connection(call):
+    call.register()
+    kokoro = call.kokoro()
+    kokoro.audio(tone(0.1), chunk_id=1)
+    kokoro.audio(tone(0.1), chunk_id=2**31 + 2)
+    assert kokoro.closed()
+    call.logs(f"closed the connection from {HOST}:{kokoro.connection.getsockname()[1]}: chunk 2147483650 cannot follow")
+    call.told_kokoro("REGISTER")
+
+
+def test_audio_for_nobody_is_held_for_five_minutes_and_no_longer(call):
+    kokoro = call.kokoro()
+    for _ in range(4):
+        kokoro.audio(tone(100))
+    call.logs("no caller registered while 19998 packets came, discarded")
+    kokoro.audio(tone(0.1))
+    kokoro.control("end")
+    call.register()
+    assert len(call.hear("END")[0]) < 15_000
+
+
+def test_kokoro_has_to_wait_when_five_minutes_of_audio_do(realtime_call):
+    call = realtime_call
+    call.register()
+    kokoro = call.kokoro()
+    call.logs("kokoro connected")
+    kokoro.connection.settimeout(1)
+
+    def flood():
+        for _ in range(20):
+            kokoro.audio(tone(100))
+
+    with pytest.raises(TimeoutError):
+        flood()
+    call.datagram("BYE")
+    call.hear("BYE")
+    assert "missing" not in call.service.log.split(f"call {call.call_id}: kokoro connected")[-1]
+
+
+def test_bye_of_a_caller_who_never_registered_discards_what_kokoro_sent(call):
+    kokoro = call.kokoro()
+    reply(kokoro, tone(0.2))
+    call.logs("kokoro connected")
+    call.datagram("BYE")
+    assert kokoro.closed()
+    call.register()
+    reply(call.kokoro(), tone(0.1))
+    assert len(call.hear("END")[0]) == 5
+
+
 def test_realtime_packets_leave_every_20_ms(realtime_call):
     call = realtime_call
     call.register()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import psutil
 import pytest
 from neighbours import DEADLINE_S, Listener, Service, free_ports, send_datagram, silence, tone
 
@@ -154,6 +156,32 @@ def test_a_bye_datagram_alone_discards_what_is_left(boot):
     assert heard.rest() == []
     assert caller.rest() == []
     service.logs("the caller hung up")
+
+
+def test_a_bye_datagram_that_comes_a_hundred_times_starts_one_thread(boot):
+    service = boot(*SLOW)
+    process = psutil.Process(service.process.pid)
+    _call = service.call()
+    before = process.num_threads()
+    for _ in range(100):
+        service.datagram("BYE:1")
+    assert process.num_threads() <= before + 1
+    service.logs("the caller hung up")
+
+
+def test_samples_that_are_no_numbers_do_not_deafen_the_call(boot):
+    caller, heard = boot(*SLOW).call()
+    caller.audio(np.full(1600, np.nan, np.float32), np.full(1600, 3e38, np.float32), silence(0.4))
+    assert heard.next() == ("text", "hello")
+    assert heard.next() == ("end", "")
+    caller.audio(tone(0.3), silence(0.4))
+    assert heard.next() == ("text", "hello")
+
+
+def test_another_spelling_of_an_id_is_another_call(boot):
+    service = boot()
+    service.datagram("REGISTER:01")
+    service.logs("call 01: refused, it is none of --calls")
 
 
 def test_audio_as_fast_as_it_goes_is_endpointed_on_its_own_clock(boot):

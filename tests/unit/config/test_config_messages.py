@@ -286,6 +286,14 @@ def test_a_file_that_cannot_be_read(name: str, content: bytes | None, wanted: st
     assert str(caught.value).startswith(f"{path}: {wanted}")
 
 
+def test_a_pyproject_whose_table_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text("[tool]\nvoiceloop = 3\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}:2: tool.voiceloop: 3 will not do; write a table"
+
+
 def test_two_configurations_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
     (tmp_path / "voiceloop.toml").touch()
     (tmp_path / "pyproject.toml").write_text("[tool.voiceloop]\n")

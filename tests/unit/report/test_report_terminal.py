@@ -43,8 +43,13 @@ def test_a_turns_line_never_exceeds_80_columns(one, scripted):
 
 
 def test_a_turns_line_says_its_place_and_whose_it_is():
-    line = turn_line(turn(), place=(7, 30), base=True)
-    assert line == " 7/30 ok      asap      total  1690 ms  v2v  960 ms  WER 0.12/0.00  canoe [base]"
+    assert turn_line(turn(), place=(7, 30)).startswith(" 7/30 ok      asap      total  1690 ms  v2v  960 ms  WER ")
+    assert turn_line(turn(), place=(7, 30), base=True).endswith(" canoe [base]")
+
+
+def test_a_turns_flags_are_never_cut_off_by_its_columns():
+    line = turn_line(turn("stockings-heart", flags=("split", "cut_off")), place=(7, 30))
+    assert line == "7/30 ok asap total 1690 ms v2v 960 ms WER 0.12/0.00 stockings... [split cut_off]"
 
 
 def test_a_turns_line_says_what_never_came():

@@ -160,3 +160,18 @@ def test_only_the_first_clause_of_a_reply_opens_it():
     say()
     leave(queue)
     assert opens == [True, False, True, True]
+
+
+def test_no_more_is_spoken_while_five_minutes_of_audio_wait():
+    queue = CallQueue(control=True)
+    queue.say("long")
+    queue.say("next")
+    queue.mark("end")
+    long = queue.next_unspoken()
+    minute = Chunk(np.zeros(60 * 24_000, np.float32), last=False)
+    long.chunks.extend([minute] * 5)
+    assert queue.next_unspoken() is long
+    long.chunks.append(minute)
+    assert queue.next_unspoken() is None
+    queue.pop()
+    assert queue.next_unspoken() is long

@@ -25,6 +25,13 @@ def test_tone_is_as_long_as_the_text():
     assert len(spoken(speaker(), "ten chars.")) == 10 * 1680
 
 
+def test_a_text_longer_than_any_reply_comes_in_chunks():
+    spoken_text = speaker().speak("x" * 2000)
+    chunks = [next(spoken_text), next(spoken_text)]
+    assert [chunk.last for chunk in chunks] == [False, True]
+    assert [len(chunk.samples) for chunk in chunks] == [100 * 24_000, 40 * 24_000]
+
+
 def test_tone_fades_in_and_out():
     made = tone(0.5)
     assert np.abs(made[:24]).max() < 0.05

@@ -75,6 +75,11 @@ def test_a_stream_without_done_ends_with_the_answer():
     ]  # fmt: skip
 
 
+def test_half_a_character_is_replaced():
+    half = b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d!"}}]}\n\n'
+    assert said(("forward", QUESTION), *streamed(half, DONE))[2:] == [("back", "delta", "?!"), ("back", "end", "")]
+
+
 def test_only_the_first_choice_is_the_reply():
     other = b'data: {"choices":[{"index":1,"delta":{"content":"No."}},{"index":0,"delta":{"content":"Yes."}}]}\n\n'
     assert said(("forward", QUESTION), *streamed(other, DONE))[2:] == [("back", "delta", "Yes."), ("back", "end", "")]

@@ -138,6 +138,11 @@ def test_what_is_too_loud_is_clipped(sample, code):
     assert rtp.encode_ulaw(np.array([sample], np.float32)) == bytes([code])
 
 
+def test_what_is_no_number_is_silent():
+    samples = np.array([np.nan, np.inf, -np.inf, 3e38], np.float32)
+    assert rtp.encode_ulaw(samples) == b"\xff\x80\x00\x80"
+
+
 def test_silence_is_silent():
     assert len(rtp.silence(3)) == 480
     assert not rtp.decode_ulaw(rtp.silence()).any()

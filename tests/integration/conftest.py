@@ -17,6 +17,8 @@ RATE_HZ = 16_000
 DEADLINE_S = 60
 QUIET_PLUGINS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio")
 """Left out of the runs below: slow to import, and no part of what is tested."""
+SECOND_JUDGE = "call 155: connected"
+"""Every turn has a judge of its own, and the call itself is 151: with the second judge the second turn begins."""
 AS_FROM_A_TERMINAL = """
 import signal, sys
 import pytest
@@ -68,6 +70,11 @@ def until(condition, what, deadline_s=DEADLINE_S):
 class Repository:
     """A folder with tests that are run by a pytest of its own."""
 
+    TWO_TURNS = """
+def test_talk(voiceloop_simulator):
+    voiceloop_simulator.say("clip.wav", text="Hello there, you.")
+    voiceloop_simulator.say("long.wav", text="A long story.")
+"""
     until = staticmethod(until)
     speech = staticmethod(speech)
     write_clip = staticmethod(write_clip)
@@ -119,6 +126,21 @@ class Repository:
                 # A terminal's Ctrl-C would reach this very test run too.
                 start_new_session=True,
             )
+
+    def start_in_the_second_turn(self, *arguments):
+        """Start pytest on a test of two turns, and return when the first is measured and the second under way."""
+        self.write_clip(self.path / "long.wav", self.speech(duration_s=20))
+        self.tests(self.TWO_TURNS)
+        run = self.start(*arguments)
+        try:
+            self.until(
+                lambda: any(SECOND_JUDGE in log.read_text() for log in self.found("run-*/logs/*/whisper.log")),
+                "the second turn",
+            )
+        except BaseException:
+            run.kill()
+            raise
+        return run
 
     @property
     def said(self):

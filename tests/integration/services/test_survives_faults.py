@@ -1,0 +1,291 @@
+"""Kills, pauses and broken links: a service connects again, or closes that one call and says so. Other calls go on."""
+
+import signal
+import socket
+import time
+
+import pytest
+from neighbours import silence, until
+from whole_stack import (
+    PATIENCE_S,
+    SERVICES,
+    Caller,
+    Stack,
+    account_of,
+    corrupted,
+    half_closed,
+    reset,
+    resetting,
+    stalled,
+    truncated,
+)
+
+from pytest_voiceloop.wire import frames
+
+PART = "The reference services"
+OTHER_LAS = 2
+
+
+@pytest.fixture(scope="module")
+def relayed_stack(tmp_path_factory):
+    made = Stack(tmp_path_factory.mktemp("relayed"), relayed=True)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def stack(relayed_stack):
+    yield relayed_stack
+    relayed_stack.hang_up_all()
+
+
+@pytest.fixture(scope="module")
+def slow_stack(tmp_path_factory):
+    """Without relays, so that who is dead refuses. Kokoro takes as long as it speaks: there is time to kill it."""
+    made = Stack(tmp_path_factory.mktemp("direct"), kokoro=("--script-rtf", 1))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def direct_stack(slow_stack):
+    yield slow_stack
+    slow_stack.hang_up_all()
+
+
+class Trial:
+    """A fault while two calls are open, and what came of it."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        stack.forget_joints()
+        before = len(stack.log("kokoro"))
+        self.caller, self.other = (Caller(stack, call_id).dial() for call_id in (1, 2))
+        for call_id in (1, 2):
+            # The last connection of a call to be made: from here on, what is lost is the fault's doing.
+            until(lambda said=f"call {call_id}: llama connected": said in stack.log("kokoro")[before:], "the calls")
+        self.before = {name: len(stack.log(name)) for name in SERVICES}
+        self._struck_s = time.monotonic()
+        self.said, self.heard = [], []
+        self.closed = False
+
+    def strike(self):
+        """The fault happens now."""
+        self._struck_s = time.monotonic()
+
+    def say(self, las):
+        self.said.append(las)
+        self.caller.say(las)
+
+    def recover(self, las):
+        """Hear until the reply to `las`, on the id's next call where this one is closed. Seconds since the fault."""
+        self.say(las)
+        while las not in self.heard:
+            reply = self.caller.hear()
+            if reply.packets:
+                self.heard.append(reply.las)
+            if reply.ended == "closed":
+                self.closed = True
+                self.caller.hang_up()
+                self.caller = Caller(self.stack, self.caller.call_id).dial()
+                self.caller.say(las)
+        return time.monotonic() - self._struck_s
+
+    def other_goes_on(self):
+        """Whether the call beside it is still up and answered."""
+        reply = self.other.turn(OTHER_LAS)
+        return (reply.las, reply.ended) == (OTHER_LAS, "end")
+
+    def complaints(self, *services):
+        """What they warned of since the fault, and in which service."""
+        return [f"{name}: {line}" for name in services for line in self.stack.complaints(name, self.before[name])]
+
+    def complaint(self, service, call_id=1):
+        """The first warning of a service that names the call."""
+        start = f"{service}: call {call_id}:"
+        return until(
+            lambda: next((line for line in self.complaints(service) if line.startswith(start)), None),
+            f"a warning of {service} about call {call_id}; there are {self.complaints(*SERVICES)}",
+        )
+
+    def finish(self):
+        """Both calls end as calls do. What was lost, heard twice, heard in the wrong call, and is held still."""
+        for caller in (self.caller, self.other):
+            rest = caller.finish()
+            self.heard += [rest.las] if rest.packets else []
+        assert self.stack.alive()
+        return {**account_of(self.said, self.heard), "leaked": self.stack.wait_idle()}
+
+
+LINKS = {"llama": "whisper → llama", "kokoro": "llama → kokoro", "outbound": "kokoro → outbound"}
+BREAKS = {"half-closed": half_closed, "reset": reset, "cut off in mid-frame": truncated, "corrupted header": corrupted}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.parametrize("target", LINKS)
+def test_a_broken_link_ends_its_call_at_most_and_no_other(stack, account, target, broken):
+    trial = Trial(stack)
+    joint = stack.joint(target, 1)
+    joint.fault = BREAKS[broken]
+    trial.say(3)
+    assert joint.struck.wait(PATIENCE_S)
+    trial.strike()
+    if target == "outbound":
+        until(lambda: stack.joint(target, 1) is not joint, "kokoro's next connection")
+    recovered_s = trial.recover(4)
+    went_on = trial.other_goes_on()
+    told = trial.complaint(target)
+    counted = trial.finish()
+    happened = f"{'the call was closed' if trial.closed else 'connected again, the call went on'}; {told}"
+    account(PART, f"{LINKS[target]}: {broken}", happened, recovered_s=recovered_s, **counted)
+    assert went_on
+    assert trial.closed == (target != "outbound")
+    assert counted == {"lost": 1, "doubled": 0, "crossed": 0, "leaked": 0}
+
+
+@pytest.mark.parametrize("target", LINKS)
+def test_a_stalled_link_delays_its_call_and_no_other(stack, account, target):
+    trial = Trial(stack)
+    joint = stack.joint(target, 1)
+    joint.fault = stalled
+    trial.say(3)
+    assert joint.struck.wait(PATIENCE_S)
+    went_on = trial.other_goes_on()
+    trial.strike()
+    joint.release.set()
+    recovered_s = trial.recover(4)
+    counted = trial.finish()
+    account(PART, f"{LINKS[target]}: stalled, then let go", "the reply came late", recovered_s=recovered_s, **counted)
+    assert went_on
+    assert counted == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
+
+
+CALLER_BREAKS = {
+    "half-closed": lambda line: line.shutdown(socket.SHUT_WR),
+    "reset": resetting,
+    "cut off in mid-frame": lambda line: (line.sendall(frames.encode_audio_in(silence(0.1))[:-2]), line.close()),
+    "corrupted header": lambda line: line.sendall(b"\x55" + frames.encode_audio_in(silence(0.1))[1:]),
+}
+
+
+@pytest.mark.parametrize("broken", CALLER_BREAKS)
+def test_a_broken_line_from_the_caller_ends_its_call_and_no_other(stack, account, broken):
+    trial = Trial(stack)
+    trial.strike()
+    CALLER_BREAKS[broken](trial.caller.line)
+    trial.complaint("whisper")
+    trial.caller.hang_up()
+    trial.caller = Caller(stack, 1).dial()
+    recovered_s = trial.recover(4)
+    went_on = trial.other_goes_on()
+    told = trial.complaint("whisper")
+    counted = trial.finish()
+    account(PART, f"caller → whisper: {broken}", f"the call was closed; {told}", recovered_s=recovered_s, **counted)
+    assert went_on
+    assert counted == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_paused_service_goes_on_where_it_was(direct_stack, account, name):
+    trial = Trial(direct_stack)
+    direct_stack.signal(name, signal.SIGSTOP)
+    trial.say(3)
+    trial.other.say(OTHER_LAS)
+    trial.strike()
+    direct_stack.signal(name, signal.SIGCONT)
+    recovered_s = trial.recover(4)
+    other = trial.other.hear()
+    counted = trial.finish()
+    account(
+        PART,
+        f"{name} paused (SIGSTOP) while two callers speak, then continued",
+        "both replies came late, the calls went on",
+        recovered_s=recovered_s,
+        **counted,
+    )
+    assert (other.las, other.ended, trial.closed) == (OTHER_LAS, "end", False)
+    assert counted == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
+
+
+@pytest.mark.parametrize("when", ["between two turns", "while a reply is made"])
+@pytest.mark.parametrize("name", ["whisper", "llama", "kokoro"])
+def test_a_service_that_is_killed_ends_its_calls_and_serves_the_next(direct_stack, account, name, when):
+    trial = Trial(direct_stack)
+    if when == "while a reply is made":
+        trial.say(3)
+        until(lambda: "call 1: reply" in direct_stack.log("llama")[trial.before["llama"] :], "llama's reply")
+    direct_stack.kill(name)
+    trial.strike()
+    direct_stack.start(name)
+    recovered_s = trial.recover(4)
+    trial.other.hang_up()
+    trial.other = Caller(direct_stack, 2).dial()
+    went_on = trial.other_goes_on()
+    tells = {"whisper": "llama", "llama": "whisper", "kokoro": "llama"}[name]
+    told = trial.complaint(tells)
+    counted = trial.finish()
+    account(
+        PART,
+        f"{name} killed {when}, started again",
+        f"both calls were closed, the next ones answered; {told}",
+        recovered_s=recovered_s,
+        **counted,
+    )
+    assert trial.closed
+    assert went_on
+    assert counted["lost"] <= len(trial.said) - 1
+    assert {**counted, "lost": 0} == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
+
+
+@pytest.mark.parametrize("when", ["between two turns", "while a reply is made"])
+def test_a_killed_outbound_is_connected_to_again_and_heard_once_the_caller_registers(direct_stack, account, when):
+    trial = Trial(direct_stack)
+    if when == "while a reply is made":
+        trial.say(3)
+        until(lambda: "call 1: reply" in direct_stack.log("llama")[trial.before["llama"] :], "llama's reply")
+    direct_stack.kill("outbound")
+    trial.strike()
+    direct_stack.start("outbound")
+    direct_stack.lives["outbound"][-1].ready()
+    for caller in (trial.caller, trial.other):
+        caller.tell_outbound("REGISTER")
+    recovered_s = trial.recover(4)
+    went_on = trial.other_goes_on()
+    counted = trial.finish()
+    account(
+        PART,
+        f"outbound killed {when}, started again",
+        "no call was closed; they are heard again once the caller repeats REGISTER",
+        recovered_s=recovered_s,
+        **counted,
+    )
+    assert went_on
+    assert not trial.closed
+    assert counted["lost"] <= len(trial.said) - 1
+    assert {**counted, "lost": 0} == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
+
+
+def test_what_an_outbound_that_was_started_again_holds_is_not_heard_by_the_next_caller(direct_stack, account):
+    trial = Trial(direct_stack)
+    direct_stack.kill("outbound")
+    trial.strike()
+    direct_stack.start("outbound")
+    direct_stack.lives["outbound"][-1].ready()
+    trial.say(3)
+    until(lambda: "call 1: kokoro connected" in direct_stack.lives["outbound"][-1].log, "kokoro at the new outbound")
+    trial.caller.hang_up()
+    trial.caller = Caller(direct_stack, 1).dial()
+    trial.said.clear()  # not by this caller: heard now, it is another one's
+    recovered_s = trial.recover(4)
+    trial.other.tell_outbound("REGISTER")
+    went_on = trial.other_goes_on()
+    counted = trial.finish()
+    account(
+        PART,
+        "outbound killed, started again, the caller hangs up without REGISTER; another one takes the id",
+        "the next caller heard his own reply alone",
+        recovered_s=recovered_s,
+        **counted,
+    )
+    assert went_on
+    assert counted == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}

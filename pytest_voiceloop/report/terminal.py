@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report import comparison, reading, reliability
+from pytest_voiceloop.report import comparison, findings, reading, reliability
 from pytest_voiceloop.report.reading import milliseconds, ratio
 from pytest_voiceloop.text import cells, clipped, visible, wrapped
 

@@ -56,8 +56,8 @@ ONE, TWO = voice(1), voice(2, 1.3)
         (line(ONE), made(np.zeros(VOICE_HZ, np.float32)), 0),
     ],
     ids=[
-        "once", "nothing heard", "nothing wanted", "another", "twice", "twice without a pause", "two", "two alike", "between others",
-        "half of it", "a tone that is too short", "a tone", "silence", "silence wanted",
+        "once", "nothing heard", "nothing wanted", "another", "twice", "twice without a pause", "two", "two alike",
+        "between others", "half of it", "a tone that is too short", "a tone", "silence", "silence wanted",
     ],
 )  # fmt: skip
 def test_a_sound_is_found_as_often_as_it_is_heard(heard, wanted, times) -> None:

@@ -6,15 +6,6 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
-SAID = {"whisper": ["--script-text", "{la}"]}
-"""Whisper hears one "la" per 100 ms of sound, and kokoro's tone is as long as the reply: it says whose it is."""
-
-
-@pytest.fixture
-def two_clips(repository):
-    repository.stack(**SAID)
-    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=1.1))
-    return repository
 
 
 def test_every_block_of_the_page_runs(two_clips):
@@ -145,34 +136,6 @@ def test_faults_on_the_caller(two_clips):
             assert (first.call_id, first.index) != (second.call_id, second.index)
     """)
     two_clips.run().assert_outcomes(passed=6)
-
-
-@pytest.mark.parametrize("kind", ["kill", "restart"])
-@pytest.mark.parametrize("service", ["whisper", "llama", "kokoro", "outbound"])
-def test_a_service_that_is_ended_is_called_again_and_nothing_doubles_or_crosses(two_clips, account, kind, service):
-    two_clips.tests(f"""
-        import json
-
-        def test_it(voiceloop_simulator, voiceloop_faults, voiceloop_stack):
-            before = voiceloop_stack.running.process("{service}").popen.pid
-            voiceloop_faults.inject("{kind}", "{service}", at="stt_llm", duration="200ms")
-            recovery = voiceloop_simulator.recover(
-                "clip.wav", text="One.", beside="long.wav", beside_text="Two.", patience="3s"
-            )
-            print("recovery:", json.dumps([recovery.recovered_ms, recovery.lost, recovery.doubled, recovery.crossed]))
-            assert voiceloop_stack.running.process("{service}").popen.pid != before
-            assert recovery.recovered_ms > 200
-            assert (recovery.doubled, recovery.crossed) == (0, 0)
-
-        def test_next(voiceloop_simulator):
-            assert voiceloop_simulator.say("clip.wav", text="One.").status == "ok"
-    """)
-    result = two_clips.run("-s")
-    result.assert_outcomes(passed=2)
-    assert len(two_clips.found(f"run-*/logs/*/{service}*.log")) == 2, "each life has a log of its own"
-    # What is ended on purpose has not died.
-    assert {s["restarts"] for s in two_clips.document["services"]} == {0}
-    assert not two_clips.processes()
 
 
 def test_a_paused_service_goes_on(two_clips):

@@ -3,28 +3,23 @@
     python benchmarks/foreign_load.py [--utterances 20] [--json PATH]
 
 Every sentence is said to the reference stack once at each load, in an order that rotates. The load is a process for
-each processor that works for this share of every 10 ms; it is no child of the harness, so that it looks as foreign as
-it is. Void turns are kept here: what they would have shown is the question. Each load is compared with none as the
-interleaved mode compares two versions. Linux only. Needs the extra "stack":
+each processor that works for this share of every 10 ms. Void turns are kept here: what they would have shown is the
+question. Each load is compared with none as the interleaved mode compares two versions. Needs the extra "stack":
 ``pip install -e '.[stack]' && voiceloop models pull``.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_voiceloop.call.assess import Occasion, measured
 from pytest_voiceloop.call.corpus import default_corpus_folder, load_clip, load_corpus
+from pytest_voiceloop.call.foreign_load import foreign_load
 from pytest_voiceloop.call.line import open_line
 from pytest_voiceloop.call.live import live_stack
 from pytest_voiceloop.measure.comparing import INTERLEAVED, compare
@@ -32,15 +27,13 @@ from pytest_voiceloop.measure.statistics import median
 from pytest_voiceloop.stack.reference import reference_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pytest_voiceloop.call.corpus import Clip
     from pytest_voiceloop.call.live import LiveStack
 
 LOADS_PERCENT = (0, 5, 10, 20, 50)
-PERIOD_S = 0.01
 METRICS = ("total", "voice_to_voice", "work_ms.stt", "work_ms.llm", "work_ms.tts")
-BURN = "burn"
 
 
 def main() -> None:
@@ -78,41 +71,6 @@ def say(live: LiveStack, clip: Clip) -> dict[str, Any]:
         return measured(capture, live, Occasion(), judged=True).as_json()
 
 
-@contextlib.contextmanager
-def foreign_load(percent: int) -> Iterator[None]:
-    """So much of every processor's time is taken, by processes that are not below this one."""
-    if not percent:
-        yield
-        return
-    started = subprocess.run(
-        [sys.executable, __file__, BURN, str(percent), str(os.getpid())], check=True, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield
-    finally:
-        for pid in map(int, started.stdout.split()):
-            os.kill(pid, signal.SIGKILL)
-
-
-def burn(percent: int, until_gone: int) -> None:
-    """Leave a process for each processor behind, which works until it is killed or `until_gone` has ended."""
-    pids = []
-    for processor in os.sched_getaffinity(0):
-        pid = os.fork()
-        if not pid:
-            os.sched_setaffinity(0, {processor})
-            # Whoever reads our output waits for no more of it.
-            os.close(1)
-            while Path(f"/proc/{until_gone}").exists():
-                since_s = time.monotonic()
-                while time.monotonic() - since_s < PERIOD_S * percent / 100:
-                    pass
-                time.sleep(max(since_s + PERIOD_S - time.monotonic(), 0))
-            os._exit(0)
-        pids.append(pid)
-    print(*pids)
-
-
 def report(turns: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
     """Print and return what each load did."""
     result: dict[str, Any] = {}
@@ -135,7 +93,4 @@ def report(turns: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == [BURN]:
-        burn(int(sys.argv[2]), int(sys.argv[3]))
-    else:
-        main()
+    main()

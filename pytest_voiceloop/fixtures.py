@@ -249,11 +249,11 @@ def booted(
 
     if spec.scripted:
         _refuse_scripted(run)
-    logs = run.logs(name)
-    run.calibrate("before_ms")
     with contextlib.ExitStack() as stack:
         live, broken = None, None
         try:
+            logs = run.logs(name)
+            run.calibrate("before_ms")
             live = stack.enter_context(
                 live_stack(
                     spec,
@@ -265,12 +265,14 @@ def booted(
                     standing=standing,
                 )
             )
+            for service in services_json(live, base=base):
+                append(run.journal, "service", service)
         except (StackError, PortError, SpecError, ProtocolError, OSError) as error:
             broken = error
         # Outside of the except clause, so that the message stands without a trace of how it came about.
         if isinstance(broken, MissingPrerequisiteError) and not run.settings.require:
             pytest.skip(str(broken))
-        if live is None:
+        if live is None or broken:
             pytest.fail(str(broken), pytrace=False)
         # The services are asked too: what says it is scripted is scripted, however it was chosen.
         if "scripted" in {process.facts.get("engine") for process in live.running.processes}:
@@ -278,8 +280,6 @@ def booted(
         if run.contended:
             # Other workers are no foreign load: they hang on the same controller.
             live.root_pid = os.getppid()
-        for service in services_json(live, base=base):
-            append(run.journal, "service", service)
         yield live
 
 

@@ -13,7 +13,7 @@ from pytest_voiceloop import baselines, markers
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, Turn, latency_ms
 from pytest_voiceloop.report import comparison, document, files, findings, journal, junit, reading, render, terminal
 from pytest_voiceloop.report.step_summary import step_summary
-from pytest_voiceloop.run import BUDGETS, FAULTS, MEASURED, RECORD, RUN, Run
+from pytest_voiceloop.run import BUDGETS, FAULTS, MAKE_ROOM, MEASURED, RECORD, RUN, Run
 from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         item.user_properties[:] = junit.with_properties(item.user_properties, getattr(report, RECORD))
         report.user_properties = list(item.user_properties)
     if run.folder.is_dir():
-        journal.append(run.journal, "test", getattr(report, RECORD))
+        # On a full disk the report still carries the record to run.json, which says so if it cannot be written either.
+        with contextlib.suppress(OSError):
+            journal.append(run.journal, "test", getattr(report, RECORD))
 
 
 def _message(report: pytest.TestReport) -> str:
@@ -179,17 +181,23 @@ def write(run: Run, *, in_mid_turn: bool = False) -> None:
 
     With `in_mid_turn` the stack still runs, and pytest is about to be ended.
     """
-    run.prepare_folder()
     run.written, run.unwritten = [], []
+    lines: list[dict[str, Any]] = []
+    try:
+        run.prepare_folder()
+        lines = journal.read(run.journal)
+    except OSError as error:
+        run.unwritten.append(f"{run.folder}: {error.strerror}; {MAKE_ROOM}")
     # The journal knows what no report tells: services that served no turn, and the turns of a test without an end.
-    known = journal.from_journal(journal.read(run.journal))
+    known = journal.from_journal(lines)
     told = [*known["services"], *(service for record in run.records for service in record["services"])]
     # By process: two that started equally fast are still two.
     services = {service["pid"]: service for service in told}
     tests = [{key: value for key, value in record.items() if key != "services"} for record in run.records]
     tests += [test for test in known["tests"] if test["outcome"] == journal.UNFINISHED]
     if services and run.calibration and not in_mid_turn:
-        run.calibrate("after_ms")
+        with contextlib.suppress(OSError):
+            run.calibrate("after_ms")
     run.document = document.build(tests, list(services.values()), **run.facts(), calibration=run.calibration)
     run.document["comparisons"] = comparisons(run)
     for path, form in run.reports:

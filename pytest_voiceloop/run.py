@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import time
 import zlib
@@ -27,6 +28,7 @@ RECORD = "voiceloop"
 """Attribute of a test's report that carries its record; xdist passes it on since it is plain JSON."""
 KEPT_RUNS = 5
 """Audio and logs of so many runs are kept; voices are personal data, and disks are finite."""
+MAKE_ROOM = "make room there, or choose another --voiceloop-dir"
 
 
 class Say(Protocol):
@@ -167,7 +169,8 @@ class Run:
     def keep(self, item: pytest.Item, live: LiveStack, turn: Turn, capture: Capture, *, base: bool = False) -> Turn:
         """Keep a turn: its audio as files, itself in the journal and with its test; show it as progress.
 
-        With `base` it is one of the version that is compared with, and no budget judges it.
+        With `base` it is one of the version that is compared with, and no budget judges it. Raises OSError where the
+        results folder cannot be written to.
         """
         from dataclasses import replace
 
@@ -181,14 +184,18 @@ class Run:
         with self._keeping:
             turns = measured.base_turns if base else measured.turns
             which = f"base-{len(turns) + 1}" if base else f"{len(turns) + 1}"
-            audio, begins_ms = self._write_audio(item, which, capture)
-            turn = replace(turn, audio=audio, playout={**turn.playout, **begins_ms})
+            # Before anything is written: on a full disk the test fails, and its turn still stands in its record.
             turns.append(turn)
             if not base:
                 measured.services = services_json(live)
                 measured.log_tails = live.running.log_tails
-            record = turn.as_json()
-            append(self.journal, "turn", {"nodeid": item.nodeid, "base": base, **record})
+            try:
+                audio, begins_ms = self._write_audio(item, which, capture)
+                turns[-1] = turn = replace(turn, audio=audio, playout={**turn.playout, **begins_ms})
+                record = turn.as_json()
+                append(self.journal, "turn", {"nodeid": item.nodeid, "base": base, **record})
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}; {MAKE_ROOM}", str(self.folder)) from None
             number = said(turns)
             place = (number, measured.planned) if number <= measured.planned else item.stash.get(PLACE, None)
             line = turn_line(record, scripted=live.spec.scripted, base=base, place=place)
@@ -213,7 +220,10 @@ class Run:
         ):
             if len(samples):
                 path = folder / f"{stem}-{name}.wav"
-                soundfile.write(path, samples, rate_hz, subtype="PCM_16")
+                # Not by libsndfile itself, which has no error for a full disk.
+                wave = io.BytesIO()
+                soundfile.write(wave, samples, rate_hz, format="WAV", subtype="PCM_16")
+                path.write_bytes(wave.getbuffer())
                 places[name] = str(path.relative_to(self.settings.dir))
         begins_ms = {"begins_ms": round((int(heard.play_ns[0]) - capture.t0_ns) / 1e6, 3)} if len(heard.play_ns) else {}
         return places, begins_ms

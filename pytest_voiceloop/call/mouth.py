@@ -67,6 +67,8 @@ def encode_clip(samples: NDArray[np.float32]) -> list[bytes]:
 def send_datagram(port: int, datagram: Datagram) -> None:
     """Send one control datagram to a service on loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        # Else it could be sent something from anywhere as long as it is open.
+        sender.bind((HOST, 0))
         sender.sendto(datagram.encode(), (HOST, port))
 
 

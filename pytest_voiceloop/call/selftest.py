@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -28,6 +26,7 @@ import numpy as np
 
 from pytest_voiceloop.call.assess import Occasion, measured
 from pytest_voiceloop.call.corpus import RATE_HZ, Clip, Utterance
+from pytest_voiceloop.call.foreign_load import foreign_load
 from pytest_voiceloop.call.line import Capture, open_line
 from pytest_voiceloop.call.live import live_stack
 from pytest_voiceloop.call.onset_trial import onset_errors_ms
@@ -75,8 +74,6 @@ DELAYS = {
     "kokoro": ("--script-delay-ms", "20"),
     "outbound": (),
 }
-# Ends with its parent, however that ends.
-_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +143,7 @@ def self_test(logs: Path, *, busy: bool = False, progress: Callable[[str], None]
 
     began_s = time.monotonic()
     with contextlib.ExitStack() as stack:
-        if busy:
-            stack.enter_context(_every_core_busy())
+        stack.enter_context(foreign_load(100 if busy else 0))
         live = stack.enter_context(live_stack(_spec(logs), logs / "services", progress=progress))
         psutil.cpu_percent()
         comparisons = []
@@ -373,13 +369,3 @@ def _voice(ms: int, rate_hz: int) -> NDArray[np.float32]:
     seconds = np.arange(ms * rate_hz // 1000) / rate_hz
     made = sum(np.sin(2 * np.pi * 120 * k * seconds + k * k) / k**0.7 for k in range(1, 25))
     return np.asarray(made / np.sqrt(np.mean(np.square(made))) / 10, np.float32)
-
-
-@contextlib.contextmanager
-def _every_core_busy() -> Iterator[None]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.ExitStack() as stack:
-        for _ in range(cores):
-            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", _BUSY]))
-            stack.callback(process.kill)
-        yield

@@ -142,9 +142,17 @@ def open_phone(
     filled = live.running.addresses.fill(CALLER, url, live.spec.slots).replace("{call}", call_id)
     with contextlib.ExitStack() as stack:
         try:
-            # Speech does not shrink, and packing it would take time that is nobody's.
             connection = stack.enter_context(
-                connect(filled, open_timeout=CONNECT_TIMEOUT_S, compression=None, max_size=2**24, proxy=None)
+                connect(
+                    filled,
+                    open_timeout=CONNECT_TIMEOUT_S,
+                    # Speech does not shrink, and packing it would take time that is nobody's.
+                    compression=None,
+                    # An agent that thinks and does not read answers no ping; that is slow, not gone.
+                    ping_interval=None,
+                    max_size=2**24,
+                    proxy=None,
+                )
             )
         except (OSError, WebSocketException) as error:
             tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())

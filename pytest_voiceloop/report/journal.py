@@ -29,13 +29,23 @@ UNFINISHED = "unfinished"
 def append(path: Path, kind: Kind, record: Mapping[str, Any]) -> None:
     """Add one line. Safe for several processes at once: it is one write to a file opened for appending.
 
-    Makes parent folders. Raises OSError.
+    Makes parent folders. Raises OSError that names the file, also where only a part could be written.
     """
-    line = json.dumps({"kind": kind, "record": strict(record)}, allow_nan=False, separators=(",", ":")) + "\n"
+    text = json.dumps({"kind": kind, "record": strict(record)}, allow_nan=False, separators=(",", ":")) + "\n"
+    line = text.encode("ascii")
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, line.encode("ascii"))
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            # The disk was full in the middle of a line. What comes now shall not be lost with it.
+            line = b"\n" + line
+        # A part is written where the disk fills up; then the rest is refused, with the reason.
+        while line:
+            line = line[os.write(descriptor, line) :]
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(descriptor)
 

@@ -128,15 +128,23 @@ class RunningStack:
             progress(f"{service.name} runs already: {known}")
 
     def stop(self) -> None:
-        """End every service. All are asked at once, so that their graces do not add up."""
-        with self._replacing:
-            self._ended = True
-        for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.popen.terminate()
-        with contextlib.ExitStack() as ending:
+        """End every service. All are asked at once, so that their graces do not add up.
+
+        Interrupted, it gives them none.
+        """
+        try:
+            with self._replacing:
+                self._ended = True
             for process in self.processes:
-                ending.callback(process.stop)
+                process.popen.terminate()
+            for process in self.processes:
+                process.stop()
+        except BaseException:
+            for process in self.processes:
+                process.let_go()
+            for process in self.processes:
+                process.wait_gone()
+            raise
 
     def _spawn(self, service: Service, log: str) -> Process:
         command = [self._fill(service, word) for word in service.command]

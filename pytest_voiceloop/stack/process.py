@@ -26,6 +26,10 @@ EXIT_MISSING = 69
 """A service that lacks something exits with this code after one JSON line, ``{"missing": …, "cure": …}``."""
 LOG_TAIL_LINES = 40
 _LOG_TAIL_BYTES = 65_536
+LOG_LIMIT_BYTES = 256 * 1024 * 1024
+"""Whose log grows beyond this is ended: a service that cannot stop talking would fill the disk."""
+_SHIM_GRACE_S = 3.0
+"""How long a shim may take beyond its service's grace."""
 _SHIM = Path(__file__).with_name("shim.py")
 
 
@@ -93,10 +97,11 @@ class Process:
         """The call id and the object under `key` of every line of JSON that has both."""
         with self.log.open("rb") as stream:
             stream.seek(offset)
-            lines = stream.read().decode(errors="replace").splitlines()
-        for said in json_objects(line for line in lines if f'"{key}"' in line):
-            if isinstance(said.get("call"), str) and isinstance(said.get(key), dict):
-                yield said["call"], said[key]
+            # Line by line, however much there is.
+            telling = (line for line in stream if f'"{key}"'.encode() in line)
+            for said in json_objects(part for line in telling for part in line.decode(errors="replace").splitlines()):
+                if isinstance(said.get("call"), str) and isinstance(said.get(key), dict):
+                    yield said["call"], said[key]
 
     def check(self) -> None:
         """Raise if the service has ended: MissingPrerequisiteError when it says what it lacks, else StackError."""
@@ -110,12 +115,19 @@ class Process:
                         self.name, str(said["missing"]), str(said.get("cure") or f"none is given; see {self.log}")
                     )
         what = "died" if self.cold_start_ms else "ended before it was ready"
-        raise StackError(f"{self.name} {what}: {describe_exit(code)}.\n{self.account()}")
+        why = describe_exit(code)
+        if self.log.stat().st_size > LOG_LIMIT_BYTES:
+            why += (
+                f"; its log had grown beyond {LOG_LIMIT_BYTES / 2**20:g} MiB, beyond which a service is ended. "
+                "Make it say less"
+            )
+        raise StackError(f"{self.name} {what}: {why}.\n{self.account()}")
 
     def account(self) -> str:
         """What a person needs to look into it: command and log tail."""
         tail = self.log_tail()
-        return f"command: {shlex.join(self.command)}\nlog: {self.log}\n" + (
+        full = "" if shutil.disk_usage(self.log.parent).free else "the disk that holds the log is full\n"
+        return f"command: {visible(shlex.join(self.command))}\nlog: {self.log}\n{full}" + (
             f"--- last lines of {self.name} ---\n{tail}" if tail else "(the log is empty)"
         )
 
@@ -132,10 +144,9 @@ class Process:
         """End the service and all it started. Returns when nothing of it is left. A second call does nothing."""
         if self.lifeline < 0:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self.popen.terminate()
         try:
-            self.popen.wait(self.grace_s + 3)
+            self.popen.terminate()
+            self.popen.wait(self.grace_s + _SHIM_GRACE_S)
         except subprocess.TimeoutExpired:
             # The shim itself does not answer. Its death takes the service along (PR_SET_PDEATHSIG), and the group
             # is what the service started without a session of its own.
@@ -143,8 +154,18 @@ class Process:
                 os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
         finally:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the lifeline: whatever is left of the service is killed in a moment, without its grace."""
+        if self.lifeline >= 0:
             os.close(self.lifeline)
             self.lifeline = -1
+
+    def wait_gone(self) -> None:
+        """Wait a little for a service that was let go."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(_SHIM_GRACE_S)
 
 
 def check_start(service: Service, command: Sequence[str]) -> None:
@@ -189,7 +210,7 @@ def spawn(
             popen = subprocess.Popen(
                 [
                     *(sys.executable, "-ISs", str(_SHIM)),
-                    *(str(theirs), str(grace_s), str(int(signal.Signals[stop_signal]))),
+                    *(str(theirs), str(grace_s), str(int(signal.Signals[stop_signal])), str(LOG_LIMIT_BYTES)),
                     *command,
                 ],
                 stdin=subprocess.DEVNULL,

@@ -21,7 +21,9 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-ORPHANED_GRACE_S = 0.3
+SHORT_GRACE_S = 0.3
+"""What a service gets whose harness is gone, or that is filling the disk."""
+LOG_CHECK_MS = 250
 
 
 def _prctl(option: int, value: int) -> None:
@@ -69,7 +71,7 @@ def _end_all(pid: int, stop_signal: int, grace_s: float, harness: select.poll) -
     deadline = time.monotonic() + grace_s
     while True:
         if harness.poll(0):
-            deadline = min(deadline, time.monotonic() + ORPHANED_GRACE_S)
+            deadline = min(deadline, time.monotonic() + SHORT_GRACE_S)
         ended, left = _reap(pid)
         code = ended if ended is not None else code
         if not left:
@@ -81,7 +83,8 @@ def _end_all(pid: int, stop_signal: int, grace_s: float, harness: select.poll) -
 
 def main() -> None:
     """Run the command and exit with its code (128 + n when signal n killed it)."""
-    lifeline, grace_s, stop_signal, command = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+    lifeline, grace_s, stop_signal, log_limit_bytes = int(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:5])
+    command = sys.argv[5:]
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     # Signals become readable bytes, so that one poll waits for everything.
     own_pid = os.getpid()
@@ -125,7 +128,12 @@ def main() -> None:
 
     code: int | None = None
     while code is None:
-        either.poll()
+        told = either.poll(LOG_CHECK_MS)
+        if os.fstat(1).st_size > log_limit_bytes:
+            code = _end_all(pid, signal.SIGTERM, SHORT_GRACE_S, harness)
+            break
+        if not told:
+            continue
         if harness.poll(0) or signal.SIGTERM in os.read(wake, 4096):
             code = _end_all(pid, stop_signal, grace_s, harness)
             break

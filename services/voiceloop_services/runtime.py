@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -198,7 +199,9 @@ def count(call_id: str, **counted: float) -> None:
 
     They are the same from run to run, so that more work for the same words shows without noise.
     """
-    _say({"call": call_id, "counted": counted})
+    # A full disk is no reason to close a call.
+    with contextlib.suppress(OSError):
+        _say({"call": call_id, "counted": counted})
 
 
 def stamp(call_id: str, what: Literal["received", "sent"]) -> None:

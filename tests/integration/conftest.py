@@ -116,8 +116,8 @@ def test_talk(voiceloop_simulator):
         """Run pytest in this process: much quicker, for what never boots a stack."""
         return self.pytester.runpytest_inprocess(*QUIET_PLUGINS, *arguments)
 
-    def start(self, *arguments):
-        """Start pytest and go on; what it says goes to `said`."""
+    def start(self, *arguments, **how):
+        """Start pytest and go on; what it says goes to `said`. `how` is for Popen."""
         with (self.path / "said.txt").open("wb") as said:
             return subprocess.Popen(
                 [sys.executable, "-c", AS_FROM_A_TERMINAL, *QUIET_PLUGINS, *arguments],
@@ -125,6 +125,7 @@ def test_talk(voiceloop_simulator):
                 stderr=subprocess.STDOUT,
                 # A terminal's Ctrl-C would reach this very test run too.
                 start_new_session=True,
+                **how,
             )
 
     def start_in_the_second_turn(self, *arguments):

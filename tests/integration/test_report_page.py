@@ -230,7 +230,11 @@ def test_500_turns_open_in_two_seconds(visit, folder):
         one_test(*[turn(f"u{n}", slower_ms=n) for n in range(k, k + 10)], nodeid=f"t::{k}") for k in range(0, 500, 10)
     ]
     place.write_text(html.page(document(*many), read_audio=files_in(folder)), encoding="utf-8")
-    page = visit(place.as_uri())
-    timing = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    assert timing < 2_000
+    page = visit("about:blank")
+    metrics = page.context.new_cdp_session(page)
+    metrics.send("Performance.enable")
+    page.goto(place.as_uri())
+    # The processor's time: the clock's would be that of whatever else runs on this machine too.
+    found = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}
+    assert 0 < found["ProcessTime"] < 2
     assert place.stat().st_size < 2 * html.EMBEDDED_BYTES

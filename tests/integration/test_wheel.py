@@ -67,6 +67,7 @@ def test_each_file_of_the_wheel_is_of_a_kind_that_is_needed_at_run_time(names):
         r"(pytest_voiceloop|voiceloop_services)/py\.typed",
         r"pytest_voiceloop/report/templates/\w+\.(css|js|html\.j2)",
         r"pytest_voiceloop/demo/pytest\.ini",
+        r"pytest_voiceloop/config/starter\.toml",
         rf"{CORPUS}/([\w-]+\.(flac|json)|README\.md)",
         r"pytest_voiceloop-[\d.]+\.dist-info/[\w/.]+",
     ]
@@ -93,7 +94,7 @@ def test_the_source_distribution_holds_the_tests_and_no_caches(built):
 def test_torch_and_the_engines_come_with_extras_only():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    assert extras.keys() == {"stack", "torch", "ear"}
+    assert extras.keys() == {"stack", "torch", "ear", "wyoming"}
     heavy = re.compile("torch|ctranslate2|faster-whisper|llama-cpp-python|onnx|onnxruntime|kokoro|speechmos")
     asked_for = [re.match(r"[\w-]+", requirement)[0] for requirement in project["dependencies"]]
     assert [name for name in asked_for if heavy.fullmatch(name)] == []

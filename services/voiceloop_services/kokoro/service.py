@@ -54,6 +54,9 @@ class _Slot:
         self.queue = CallQueue(control)
         self.changed = threading.Condition(lock)
         self.llama: socket.socket | None = None
+        # The llama connection of the call that outbound means. The next call's can come before outbound's BYE for this
+        # one: they take different ways.
+        self.own: socket.socket | None = None
         # Outbound knows of the call: from REGISTER, or the first audio, until BYE is on its way to it.
         self.known = False
         self.wants_connection = False
@@ -102,6 +105,7 @@ class Kokoro:
             elif datagram.verb == "REGISTER":
                 with self._lock:
                     slot.known = slot.wants_connection = slot.link.may_connect = True
+                    slot.own = slot.llama
                     slot.changed.notify()
             elif datagram.verb == "BYE":
                 with self._lock:
@@ -118,8 +122,10 @@ class Kokoro:
             slot.link.may_connect = False
         else:
             self._log.info("call %s: hung up, %d clauses discarded", slot.call_id, slot.queue.clear())
-            # What llama still has to say on that connection is read and forgotten.
-            slot.llama = None
+            if slot.llama is slot.own:
+                # What llama still has to say on that connection is read and forgotten.
+                slot.llama = None
+            slot.own = slot.llama
             slot.known = slot.wants_connection = False
             slot.over.set()
             slot.over = threading.Event()
@@ -163,6 +169,7 @@ class Kokoro:
                 with contextlib.suppress(OSError):
                     slot.llama.shutdown(socket.SHUT_RDWR)
             slot.llama = connection
+            slot.own = slot.own or connection
             self._log.info("call %s: llama connected from %s", call_id, peer)
         return slot
 
@@ -205,32 +212,36 @@ class Kokoro:
     def speak_forever(self) -> None:
         """Speak chunk after chunk, the calls taking turns."""
         while True:
-            with self._lock:
-                while (job := self._next_job()) is None:
-                    self._work.wait()
-                slot, clause = job
-                if clause.opens and clause.making is None:
-                    slot.made_s = 0.0
-            started_s = time.monotonic()
-            chunk = self._next_chunk(slot, clause)
-            took_s = time.monotonic() - started_s
-            made_s = len(chunk.samples) / sound.SAMPLE_RATE_HZ if chunk else 0.0
-            # Before the chunk can leave: a harness reads it when the reply has ended.
-            runtime.count(slot.call_id, audio_s=made_s)
-            with self._lock:
-                clause.took_s += took_s
-                clause.made_s += made_s
-                slot.made_s += made_s
-                clause.done = chunk is None or chunk.last
-                if chunk:
-                    clause.chunks.append(chunk)
-                slot.changed.notify()
-            if clause.done or clause.dropped:
-                self._log.info(
-                    "call %s: %r is %.2f s of audio, made in %.2f s%s",
-                    *(slot.call_id, clause.text, clause.made_s, clause.took_s),
-                    ", discarded" if clause.dropped else "",
-                )
+            self._speak_next()
+
+    def _speak_next(self) -> None:
+        # On its own, so that what it holds in hand while it waits for the next chunk is nothing.
+        with self._lock:
+            while (job := self._next_job()) is None:
+                self._work.wait()
+            slot, clause = job
+            if clause.opens and clause.making is None:
+                slot.made_s = 0.0
+        started_s = time.monotonic()
+        chunk = self._next_chunk(slot, clause)
+        took_s = time.monotonic() - started_s
+        made_s = len(chunk.samples) / sound.SAMPLE_RATE_HZ if chunk else 0.0
+        # Before the chunk can leave: a harness reads it when the reply has ended.
+        runtime.count(slot.call_id, audio_s=made_s)
+        with self._lock:
+            clause.took_s += took_s
+            clause.made_s += made_s
+            slot.made_s += made_s
+            clause.done = chunk is None or chunk.last
+            if chunk and not clause.dropped:
+                clause.chunks.append(chunk)
+            slot.changed.notify()
+        if clause.done or clause.dropped:
+            self._log.info(
+                "call %s: %r is %.2f s of audio, made in %.2f s%s",
+                *(slot.call_id, clause.text, clause.made_s, clause.took_s),
+                ", discarded" if clause.dropped else "",
+            )
 
     def _next_job(self) -> tuple[_Slot, Clause] | None:
         for slot in self._turns:
@@ -273,6 +284,7 @@ class Kokoro:
                 elif item is not None and item.kind == "bye":
                     # From here on a REGISTER is for the next call, and a BYE datagram only cleans up.
                     slot.known = False
+                    slot.own = slot.llama
             if isinstance(item, sound.Chunk):
                 if not slot.link.send_audio(item.samples, sound.SAMPLE_RATE_HZ, over):
                     self._give_up(slot, over)

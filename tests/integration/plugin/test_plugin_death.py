@@ -1,7 +1,9 @@
-"""Services that die in mid-turn, and test runs that do: what is told, what is kept, and that nothing is left."""
+"""Services that die in mid-turn, and tests that time out: what is told, what is kept, and that nothing is left.
+
+Signals to the run itself stand in supervision/test_survives_signals.
+"""
 
 import json
-import signal
 import sys
 
 import pytest
@@ -72,21 +74,6 @@ def test_a_service_that_dies_twice_is_not_started_a_third_time(repository):
     result.stdout.fnmatch_lines(["*ERROR at setup of test_it?2?*", "llama died: killed by signal 9.", "command: *"])
 
 
-def test_kill_9_leaves_no_service_and_a_journal_to_report_from(repository):
-    run = repository.start_in_the_second_turn()
-    assert len(repository.processes()) == 2 * 4, "a shim and a service each"
-    run.kill()
-    run.wait()
-    # The promise is one second; a machine that is busy with other tests gets a little more.
-    repository.until(lambda: not repository.processes(), "the services' end", 1.5)
-    document = journal.from_journal(journal.read(repository.found("run-*/journal.jsonl")[0]))
-    assert turns_of(document) == [("unfinished", ["ok"])]
-    assert len(document["services"]) == 4
-    assert document["settings"]["pace"] == "asap"
-    assert repository.schema_problems(document) == []
-    assert not (repository.results / "run.json").exists()
-
-
 def test_a_run_that_was_killed_leaves_no_report_of_an_earlier_one(repository):
     kept = [repository.results / name for name in ("run.json", "report.html", "baselines/main.json")]
     for path in kept:
@@ -116,38 +103,42 @@ def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
     told.stdout.fnmatch_lines(["=== *SCRIPTED*", "voiceloop: 1 test unfinished, 1 of 1 turn ok*"])
 
 
-def test_ctrl_c_writes_the_reports_and_leaves_nothing(repository):
-    run = repository.start_in_the_second_turn("--voiceloop-report=html")
-    run.send_signal(signal.SIGINT)
-    assert run.wait(30) == pytest.ExitCode.INTERRUPTED
-    assert not repository.processes()
-    assert turns_of(repository.document) == [("unfinished", ["ok"])]
-    assert (repository.results / "report.html").exists()
-    assert "voiceloop: 1 test unfinished, 1 of 1 turn ok" in repository.said
+TIMES_OUT = """
+import pytest
 
+@pytest.fixture
+def begun(voiceloop_simulator):
+    # No part of what is limited: a busy machine may take its time for the boot and for this turn.
+    voiceloop_simulator.say("clip.wav", text="Hello there, you.")
+    return voiceloop_simulator
 
-def test_a_test_that_times_out_fails_keeps_its_turns_and_the_stack_serves_the_next(repository):
-    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
-    repository.tests(
-        "import pytest\npytestmark = pytest.mark.timeout(4, func_only=True, method='signal')\n"
-        + repository.TWO_TURNS
-        + """
+@pytest.mark.timeout(2, func_only=True, method={method!r})
+def test_talk(begun):
+    begun.say("long.wav", text="A long story.")
+
 def test_next(voiceloop_simulator):
     assert voiceloop_simulator.say("clip.wav", text="Hello there, you.").status == "ok"
 """
-    )
+
+
+def test_the_stack_survives_a_test_that_times_out(repository, account):
+    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
+    repository.tests(TIMES_OUT.format(method="signal"))
     result = repository.run("--voiceloop-report=html")
     result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(["*Timeout*4*", "*voiceloop log: whisper*"])
+    result.stdout.fnmatch_lines(["*Timeout*2*", "*voiceloop log: whisper*"])
+    left = len(repository.processes())
+    happened = "the test fails and keeps its turns, the stack serves the next test, the reports are written"
+    account("The harness", "pytest-timeout, method signal, in mid-turn", happened, lost=1, leaked=left)
     assert turns_of(repository.document) == [("failed", ["ok"]), ("passed", ["ok"])]
     assert (repository.results / "report.html").exists()
-    assert not repository.processes()
+    assert left == 0
 
 
-def test_a_timeout_that_ends_pytest_itself_leaves_reports_and_no_service(repository):
+def test_every_report_survives_a_timeout_that_ends_pytest_itself(repository, account):
     repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=60))
-    repository.tests(repository.TWO_TURNS)
-    result = repository.run("--timeout=4", "--timeout-method=thread", "--voiceloop-report=html")
+    repository.tests(TIMES_OUT.format(method="thread"))
+    result = repository.run("--voiceloop-report=html")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*+ Timeout +*", "*Stack of MainThread*"])
     assert turns_of(repository.document) == [("unfinished", ["ok"])]
@@ -155,6 +146,8 @@ def test_a_timeout_that_ends_pytest_itself_leaves_reports_and_no_service(reposit
     repository.until(lambda: not repository.processes(), "the services' end")
     lines = journal.read(repository.found("run-*/journal.jsonl")[0])
     assert [line["kind"] for line in lines].count("turn") == 1
+    happened = "pytest-timeout ends pytest on the spot; run.json, the page and the journal hold the turn before"
+    account("The harness", "pytest-timeout, method thread, in mid-turn", happened, lost=1, leaked=0)
 
 
 def test_turns_of_a_test_without_a_time_limit_of_its_own_get_one(repository):

@@ -1,4 +1,4 @@
-"""Reports are written however a run ends; how one that is killed leaves its journal stands in test_plugin_death."""
+"""Reports are written however a run ends; one that is killed leaves its journal (supervision/test_survives_signals)."""
 
 import json
 
@@ -23,7 +23,7 @@ def outcomes(document):
     return [(test["nodeid"].partition("::")[2], test["outcome"], len(test["turns"])) for test in document["tests"]]
 
 
-def test_every_report_is_written_when_tests_fail_and_fixtures_break(repository):
+def test_every_report_survives_failing_tests_and_broken_fixtures(repository, account):
     repository.tests("""
         import pytest
 
@@ -57,17 +57,22 @@ def test_every_report_is_written_when_tests_fail_and_fixtures_break(repository):
     messages = [test["message"] for test in document["tests"]]
     assert ["as planned" in messages[0], "in set-up" in messages[1], "in tear-down" in messages[2]] == [True] * 3
     result.stdout.fnmatch_lines([f"script| written: *report.{suffix}" for suffix in SUFFIXES.values()])
+    left = len(repository.processes())
+    happened = "the test is in error, every report holds the turns before"
+    account("The harness", "a fixture raises, in set-up and in tear-down", happened, lost=0, leaked=left)
+    assert left == 0
 
 
 @pytest.mark.parametrize(
     ("line", "arguments", "outcome", "code"),
     [
         ("assert False", ["-x"], "failed", pytest.ExitCode.TESTS_FAILED),
+        ("assert False", ["--maxfail=1"], "failed", pytest.ExitCode.TESTS_FAILED),
         ("pytest.exit('enough', returncode=7)", [], "unfinished", 7),
         ("raise KeyboardInterrupt", [], "unfinished", pytest.ExitCode.INTERRUPTED),
     ],
 )
-def test_every_report_is_written_when_the_run_is_cut_short(repository, line, arguments, outcome, code):
+def test_every_report_survives_a_run_that_is_cut_short(repository, account, line, arguments, outcome, code):
     repository.tests(f"""
         import pytest
 
@@ -79,7 +84,10 @@ def test_every_report_is_written_when_the_run_is_cut_short(repository, line, arg
     """)
     assert repository.run(*ALL, *arguments).ret == code
     assert outcomes(reports_of(repository)) == [("test_ends_it", outcome, 1)]
-    assert not repository.processes()
+    left = len(repository.processes())
+    case = f"{' '.join(arguments) or line}, after a turn"
+    account("The harness", case, f"pytest ends with {int(code)}; every report holds the turn", lost=0, leaked=left)
+    assert left == 0
 
 
 def test_a_report_that_cannot_be_written_fails_the_run_and_keeps_no_other_back(repository):

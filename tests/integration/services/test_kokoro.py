@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from lines import HOST, RATE_HZ, SAMPLES_PER_CHARACTER, AudioPeer, Kokoro, KokoroCall, tone
-from neighbours import DEADLINE_S, Service, connect, free_ports, send_datagram
+from neighbours import DEADLINE_S, Service, connect, free_ports, send_datagram, until
 
 from pytest_voiceloop.wire import frames
 from voiceloop_services import runtime
@@ -160,6 +160,21 @@ def test_slot_serves_the_next_call_after_a_hang_up(slow_call):
     assert outbound.closed()
     llama.text("too late")
     outbound, llama = slow_call.register(), slow_call.llama()
+    llama.text("next")
+    llama.control("end")
+    assert next_audio(outbound) == (1, 4)
+
+
+def test_hang_up_that_comes_after_the_next_calls_llama_does_not_hit_it(call):
+    outbound, llama = call.register(), call.llama()
+    port = llama.connection.getsockname()[1]
+    llama.close()
+    call.logs(f"{HOST}:{port} went without BYE")
+    llama = call.llama()
+    until(lambda: call.service.log.count(f"call {call.call_id}: llama connected") == 2, "the next call's llama")
+    call.datagram("BYE")
+    assert outbound.closed()
+    outbound = call.register()
     llama.text("next")
     llama.control("end")
     assert next_audio(outbound) == (1, 4)

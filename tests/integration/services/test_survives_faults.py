@@ -66,28 +66,25 @@ class Trial:
             until(lambda said=f"call {call_id}: llama connected": said in stack.log("kokoro")[before:], "the calls")
         self.before = {name: len(stack.log(name)) for name in SERVICES}
         self._struck_s = time.monotonic()
-        self.said, self.heard = [], []
+        self.callers = [self.caller]
         self.closed = False
 
     def strike(self):
         """The fault happens now."""
         self._struck_s = time.monotonic()
 
-    def say(self, las):
-        self.said.append(las)
-        self.caller.say(las)
+    def dial_again(self):
+        self.caller.hang_up()
+        self.caller = Caller(self.stack, self.caller.call_id).dial()
+        self.callers.append(self.caller)
 
     def recover(self, las):
         """Hear until the reply to `las`, on the id's next call where this one is closed. Seconds since the fault."""
-        self.say(las)
-        while las not in self.heard:
-            reply = self.caller.hear()
-            if reply.packets:
-                self.heard.append(reply.las)
-            if reply.ended == "closed":
+        self.caller.say(las)
+        while las not in self.caller.heard:
+            if self.caller.hear().ended == "closed":
                 self.closed = True
-                self.caller.hang_up()
-                self.caller = Caller(self.stack, self.caller.call_id).dial()
+                self.dial_again()
                 self.caller.say(las)
         return time.monotonic() - self._struck_s
 
@@ -111,10 +108,9 @@ class Trial:
     def finish(self):
         """Both calls end as calls do. What was lost, heard twice, heard in the wrong call, and is held still."""
         for caller in (self.caller, self.other):
-            rest = caller.finish()
-            self.heard += [rest.las] if rest.packets else []
+            caller.finish()
         assert self.stack.alive()
-        return {**account_of(self.said, self.heard), "leaked": self.stack.wait_idle()}
+        return {**account_of(*self.callers), "leaked": self.stack.wait_idle()}
 
 
 LINKS = {"llama": "whisper → llama", "kokoro": "llama → kokoro", "outbound": "kokoro → outbound"}
@@ -127,7 +123,7 @@ def test_a_broken_link_ends_its_call_at_most_and_no_other(stack, account, target
     trial = Trial(stack)
     joint = stack.joint(target, 1)
     joint.fault = BREAKS[broken]
-    trial.say(3)
+    trial.caller.say(3)
     assert joint.struck.wait(PATIENCE_S)
     trial.strike()
     if target == "outbound":
@@ -148,7 +144,7 @@ def test_a_stalled_link_delays_its_call_and_no_other(stack, account, target):
     trial = Trial(stack)
     joint = stack.joint(target, 1)
     joint.fault = stalled
-    trial.say(3)
+    trial.caller.say(3)
     assert joint.struck.wait(PATIENCE_S)
     went_on = trial.other_goes_on()
     trial.strike()
@@ -174,8 +170,7 @@ def test_a_broken_line_from_the_caller_ends_its_call_and_no_other(stack, account
     trial.strike()
     CALLER_BREAKS[broken](trial.caller.line)
     trial.complaint("whisper")
-    trial.caller.hang_up()
-    trial.caller = Caller(stack, 1).dial()
+    trial.dial_again()
     recovered_s = trial.recover(4)
     went_on = trial.other_goes_on()
     told = trial.complaint("whisper")
@@ -189,7 +184,7 @@ def test_a_broken_line_from_the_caller_ends_its_call_and_no_other(stack, account
 def test_a_paused_service_goes_on_where_it_was(direct_stack, account, name):
     trial = Trial(direct_stack)
     direct_stack.signal(name, signal.SIGSTOP)
-    trial.say(3)
+    trial.caller.say(3)
     trial.other.say(OTHER_LAS)
     trial.strike()
     direct_stack.signal(name, signal.SIGCONT)
@@ -212,7 +207,7 @@ def test_a_paused_service_goes_on_where_it_was(direct_stack, account, name):
 def test_a_service_that_is_killed_ends_its_calls_and_serves_the_next(direct_stack, account, name, when):
     trial = Trial(direct_stack)
     if when == "while a reply is made":
-        trial.say(3)
+        trial.caller.say(3)
         until(lambda: "call 1: reply" in direct_stack.log("llama")[trial.before["llama"] :], "llama's reply")
     direct_stack.kill(name)
     trial.strike()
@@ -233,7 +228,7 @@ def test_a_service_that_is_killed_ends_its_calls_and_serves_the_next(direct_stac
     )
     assert trial.closed
     assert went_on
-    assert counted["lost"] <= len(trial.said) - 1
+    assert counted["lost"] <= 1
     assert {**counted, "lost": 0} == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
 
 
@@ -241,7 +236,7 @@ def test_a_service_that_is_killed_ends_its_calls_and_serves_the_next(direct_stac
 def test_a_killed_outbound_is_connected_to_again_and_heard_once_the_caller_registers(direct_stack, account, when):
     trial = Trial(direct_stack)
     if when == "while a reply is made":
-        trial.say(3)
+        trial.caller.say(3)
         until(lambda: "call 1: reply" in direct_stack.log("llama")[trial.before["llama"] :], "llama's reply")
     direct_stack.kill("outbound")
     trial.strike()
@@ -261,7 +256,7 @@ def test_a_killed_outbound_is_connected_to_again_and_heard_once_the_caller_regis
     )
     assert went_on
     assert not trial.closed
-    assert counted["lost"] <= len(trial.said) - 1
+    assert counted["lost"] <= 1
     assert {**counted, "lost": 0} == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
 
 
@@ -271,11 +266,9 @@ def test_what_an_outbound_that_was_started_again_holds_is_not_heard_by_the_next_
     trial.strike()
     direct_stack.start("outbound")
     direct_stack.lives["outbound"][-1].ready()
-    trial.say(3)
+    trial.caller.say(3)
     until(lambda: "call 1: kokoro connected" in direct_stack.lives["outbound"][-1].log, "kokoro at the new outbound")
-    trial.caller.hang_up()
-    trial.caller = Caller(direct_stack, 1).dial()
-    trial.said.clear()  # not by this caller: heard now, it is another one's
+    trial.dial_again()
     recovered_s = trial.recover(4)
     trial.other.tell_outbound("REGISTER")
     went_on = trial.other_goes_on()
@@ -288,4 +281,4 @@ def test_what_an_outbound_that_was_started_again_holds_is_not_heard_by_the_next_
         **counted,
     )
     assert went_on
-    assert counted == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
+    assert counted == {"lost": 1, "doubled": 0, "crossed": 0, "leaked": 0}

@@ -144,8 +144,8 @@ class Stack:
     def wait_idle(self):
         """Wait until no service holds more threads and descriptors than without calls. How many more it is, at last."""
         with contextlib.suppress(AssertionError):
-            until(lambda: self.leaked() <= 0, "the services to let go")
-        return max(0, self.leaked())
+            until(lambda: self.leaked() == 0, "the services to let go")
+        return self.leaked()
 
     def leaked(self):
         """Threads and descriptors of the services beyond those that they hold without calls."""
@@ -333,12 +333,16 @@ class Heard:
         return number if self.packets == expected_packets(number) and not self.gaps else None
 
 
-def account_of(said, heard):
-    """What was lost, doubled and crossed in a call, by the lengths that were said and heard; each is said once."""
+def account_of(*callers):
+    """What was lost, doubled and crossed, by the lengths that were said and heard. What one caller says again after
+    another, because the call was closed, counts once.
+    """
+    said = {las for caller in callers for las in caller.said}
+    heard = [las for caller in callers for las in caller.heard]
     return {
-        "lost": len([las for las in said if las not in heard]),
+        "lost": len(said - set(heard)),
         "doubled": len(heard) - len(set(heard)),
-        "crossed": len([las for las in heard if las not in said]),
+        "crossed": len([las for caller in callers for las in caller.heard if las not in caller.said]),
     }
 
 

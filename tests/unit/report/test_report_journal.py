@@ -81,3 +81,18 @@ def test_an_empty_journal_makes_an_empty_document():
 def test_a_journal_that_is_not_there_is_an_error(path):
     with pytest.raises(FileNotFoundError):
         journal.read(path)
+
+
+def test_a_line_that_the_disk_cut_short_takes_no_other_with_it(path):
+    journal.append(path, "turn", {"nodeid": "a"})
+    with path.open("ab") as torn:
+        torn.write(b'{"kind":"turn","rec')
+    journal.append(path, "turn", {"nodeid": "b"})
+    assert [line["record"]["nodeid"] for line in journal.read(path)] == ["a", "b"]
+
+
+def test_a_journal_that_cannot_be_written_is_named(tmp_path):
+    full = tmp_path / "journal.jsonl"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{full}'"):
+        journal.append(full, "turn", {"nodeid": "a"})

@@ -1,8 +1,10 @@
 """What a failure shows of a log, and exit codes in words."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,3 +109,13 @@ def test_stamps_are_read_by_call_and_in_order_among_other_lines(tmp_path: Path) 
         ("151", "received"): [35],
     }
     assert made.counted_since(len(earlier), "151") == {"tokens": 3}
+
+
+def test_a_full_disk_is_named_with_what_was_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "fake.log"
+    log.touch()
+    made = process(log)
+    made.popen.wait()
+    assert "log is full" not in made.account()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert "the disk that holds the log is full\n(the log is empty)" in made.account()

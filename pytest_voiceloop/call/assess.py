@@ -92,7 +92,11 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         if "stt_llm" in live.tapped and not any(frame.kind == "bytes" for part in transcripts for frame in part.frames)
         else Words(""),
         # Where nobody saw it made, it is as long as it was heard.
-        reply=Reply(reply_text, made_s or len(heard.samples) / heard.rate_hz, tuple(text for part in replies for text in part.texts)),
+        reply=Reply(
+            reply_text,
+            made_s or len(heard.samples) / heard.rate_hz,
+            tuple(text for part in replies for text in part.texts),
+        ),
         heard=_judged(spoken_text, capture.judgement.text if capture.judgement else "") if judged else Words(""),
         events_ms={event: None if (us := events_us.get(event)) is None else us / 1000 for event in EVENTS},
         complete=ledger(COMPLETE, events_us, expected),

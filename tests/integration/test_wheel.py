@@ -94,7 +94,7 @@ def test_the_source_distribution_holds_the_tests_and_no_caches(built):
 def test_torch_and_the_engines_come_with_extras_only():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    assert extras.keys() == {"stack", "torch", "ear"}
+    assert extras.keys() == {"stack", "torch", "ear", "wyoming"}
     heavy = re.compile("torch|ctranslate2|faster-whisper|llama-cpp-python|onnx|onnxruntime|kokoro|speechmos")
     asked_for = [re.match(r"[\w-]+", requirement)[0] for requirement in project["dependencies"]]
     assert [name for name in asked_for if heavy.fullmatch(name)] == []

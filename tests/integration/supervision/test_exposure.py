@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import remains
 
@@ -62,7 +62,7 @@ def test_what_models_say_commands_no_terminal_and_no_page(repository):
     assert {form: controls(text) for form, text in shown.items() if controls(text)} == {}
     assert "<script>alert" not in shown["html"]
     assert "<script>alert" not in shown["summary"]
-    ElementTree.fromstring(shown["junit"])
+    ET.fromstring(shown["junit"])
 
 
 def controls(text):

@@ -14,7 +14,7 @@ import socket
 import struct
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -177,10 +177,11 @@ class _Relay:
         self.conversation = point.spoken.open()
         self.understood = True
         # Both directions belong to one conversation, in which no answer comes before its question: what came back while
-        # a question is passed on, and not yet understood, waits here. Passing on waits for nothing.
+        # a question is passed on, and not yet understood, waits here. Nor does anybody hang up on what he was never
+        # given: it is here before it is passed on. Passing on waits for nothing.
         self.feeding = threading.Lock()
         self.passing_on = False
-        self.came_back: list[tuple[bytes, int]] = []
+        self.came_back: deque[tuple[bytes, int]] = deque()
         self.helpers: list[threading.Thread] = []
         # Nothing can reach the target any more.
         self.over = threading.Event()
@@ -216,12 +217,12 @@ class _Relay:
                             send = self._connect()
                             send(held, at_ns)
                 self._stamp(passed, at_ns)
-            self._stamp(self._understand(b""), time.monotonic_ns())
+            self._hung_up()
             if send is not None:
                 send(b"", time.monotonic_ns())
         except OSError:
             # One side is gone; the other has to see that, and the turn that misses a frame reports it.
-            self._stamp(self._understand(b""), time.monotonic_ns())
+            self._hung_up()
             self.over.set()
             for connection in (self.source, self.target):
                 if connection is not None:
@@ -257,12 +258,17 @@ class _Relay:
             self.call_id = passed[0].payload.decode()
         return passed
 
-    def _answered(self, *came: tuple[bytes, int]) -> None:
+    def _hung_up(self) -> None:
+        """The source has no more to say; what it has been given came before that."""
+        self.passing_on = False
+        self._answered()
+        self._stamp(self._understand(b""), time.monotonic_ns())
+
+    def _answered(self) -> None:
         """Stamp what came back, each with its time, unless a question is being passed on: then it waits for that."""
         with self.feeding:
-            self.came_back += came
             while self.came_back and not self.passing_on:
-                data, at_ns = self.came_back.pop(0)
+                data, at_ns = self.came_back.popleft()
                 self._stamp(self._feed("back", data), at_ns)
 
     def _feed(self, direction: Direction, data: bytes) -> list[Passed]:
@@ -317,10 +323,11 @@ class _Relay:
         """What the target says goes back as it is; that the target is gone is passed on as a reset."""
         try:
             while data := target.recv(_RECEIVE_BYTES):
-                at_ns = time.monotonic_ns()
+                self.came_back.append((data, time.monotonic_ns()))
                 self.source.sendall(data)
-                self._answered((data, at_ns))
-            self._answered((b"", time.monotonic_ns()))
+                self._answered()
+            self.came_back.append((b"", time.monotonic_ns()))
+            self._answered()
             self.source.shutdown(socket.SHUT_WR)
             # A process that was killed ends its stream as politely as one that has no more to say. What it answers to
             # the next frame tells the two apart; poll reports that, or the end of both directions, unasked.
@@ -331,7 +338,8 @@ class _Relay:
             gone = target.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except (OSError, ValueError):
             # ValueError: closed in the meantime by the other thread, so there is no descriptor to poll.
-            self._answered((b"", time.monotonic_ns()))
+            self.came_back.append((b"", time.monotonic_ns()))
+            self._answered()
             gone = True
         if gone:
             _reset(self.source)

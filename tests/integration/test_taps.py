@@ -5,6 +5,7 @@ import itertools
 import random
 import socket
 import struct
+import sys
 import threading
 import time
 import warnings
@@ -357,6 +358,32 @@ def test_a_sink_stamps_and_forwards_nothing(why: str, upstream: Upstream) -> Non
         with pytest.raises(TimeoutError):
             upstream.listener.accept()
         upstream.listener.settimeout(PATIENCE_S)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns so often that what can come in another order does."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_who_hangs_up_with_the_whole_answer_takes_nothing_back(upstream: Upstream) -> None:
+    exchanges = 200
+    body = b'{"choices": [{"message": {"content": "Yes."}}]}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    question = b"POST /v1/chat/completions HTTP/1.1\r\nHost: brain\r\nContent-Length: 2\r\n\r\n{}"
+    with tapped(upstream.port, Link("llm_tts", "agent", "brain", "http", "openai-chat")) as tap:
+        for _ in range(exchanges):
+            with tap.dial(question) as near, upstream.accept() as far:
+                read(far, len(question))
+                far.sendall(head)
+                far.sendall(body)
+                assert read(near, len(head + body)) == head + body
+        until(lambda: len(tap.kinds("")) >= 2 * exchanges)
+        assert tap.kinds("") == ["text", "end"] * exchanges
 
 
 def test_a_sink_answers_the_end_of_the_stream_by_closing() -> None:

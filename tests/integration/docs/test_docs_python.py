@@ -6,6 +6,7 @@ import pages
 import pytest
 
 ELSEWHERE = {
+    "docs/faults.md": "test_plugin_faults.py runs the page as one file of tests",
     "docs/guide.md": "test_docs_guide.py does what it says",
     "docs/protocols.md": "tests/unit/wire/test_protocol_docs.py installs it, and feeds it",
 }

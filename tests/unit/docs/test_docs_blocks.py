@@ -29,6 +29,7 @@ NOT_RUN = {
 OUTPUT = {
     "README.md": "three runs on models: a turn, a comparison, the benchmark",
     "docs/configuration.md": "a message; test_config_docs.py provokes it",
+    "docs/faults.md": "a section of a failure; test_plugin_faults.py looks at one",
     "docs/guide.md": "test_docs_guide.py compares it with the guide's own run",
     "docs/performance.md": "three runs of benchmarks/compare.py on models",
 }

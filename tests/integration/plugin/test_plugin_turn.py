@@ -50,7 +50,7 @@ def test_a_turn_is_measured_shown_and_kept(repository):
     result.stdout.fnmatch_lines(
         ["*scripted · booting whisper", "*SCRIPTED (no model) ok *", "script| written: *run.json"]
     )
-    result.stdout.fnmatch_lines(["* written: *report.html", "* === *SCRIPTED*", "* voiceloop: 1 of 1 turn ok*"])
+    result.stdout.fnmatch_lines(["* written: *report.html", "* === *SCRIPTED*", "* voiceloop: 1 of 1 turn completed*"])
     assert "SCRIPTED" in (repository.results / "report.html").read_text()
 
     # Files: voices are personal data, which git must not see.
@@ -72,4 +72,4 @@ def test_quiet_runs_show_no_progress(repository):
     result = repository.run("-q")
     result.stdout.no_fnmatch_line("*booting*")
     result.stdout.no_fnmatch_line("*SCRIPTED (no model) ok*")
-    result.stdout.fnmatch_lines(["script| voiceloop: 1 of 1 turn ok*"])
+    result.stdout.fnmatch_lines(["script| voiceloop: 1 of 1 turn completed*"])

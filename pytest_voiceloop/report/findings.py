@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 MOST = 10
 MOST_OF_A_KIND = 2
 MOST_NAMED = 5
+MOST_READ = 50
+"""Of so many turns with wrong words, the worst ones, the words are compared."""
 OUTLIER = 0.25
 """A turn whose stage exceeds its median by so much of the median total is an outlier, and the stage says why."""
 WIDTH = 200
+LINE = "the line (outbound)"
 
 
 class Finding(NamedTuple):
@@ -41,12 +44,10 @@ def findings(document: Mapping[str, Any], every: Sequence[reading.Entry]) -> lis
     counted = [entry for entry in every if not entry.turn["warmup"]]
     sound = [entry for entry in counted if entry.turn["status"] in ("ok", "failed")]
     over = [missed for missed in reading.missed_budgets(document) if missed.budget["verdict"] == "over"]
-    wrong_replies = _most_wrong(sound, "heard")
+    torn = _wrong_words(sound, "heard")
     of_metric = {
-        "loop_wer": [_wrong_words(entry, "heard", "Wrong words heard") for entry in wrong_replies],
-        "transcript_wer": [
-            _wrong_words(entry, "transcript", "Misunderstood") for entry in _most_wrong(sound, "transcript")
-        ],
+        "loop_wer": list(_alike("Wrong words heard", torn)),
+        "transcript_wer": list(_alike("Misunderstood", _wrong_words(sound, "transcript"))),
         "cut_off_rate": list(_flagged(counted)),
     }
     failing = {missed.budget["metric"] for missed in over}
@@ -58,11 +59,11 @@ def findings(document: Mapping[str, Any], every: Sequence[reading.Entry]) -> lis
         *_over_budget(over, counted),
         *(one for metric, those in of_metric.items() if metric in failing for one in those),
         *_stalls(counted),
+        *_slowest(counted if quick_enough else ()),
         # What is said with the words that it cost is not said again.
-        *_damaged([entry for entry in sound if entry not in wrong_replies]),
+        *_damaged([entry for entry in sound if not any(entry in those for those in torn.values())]),
         *_clipped(sound),
         *(one for metric, those in of_metric.items() if metric not in failing for one in those),
-        *_slowest(counted if quick_enough else ()),
     ]
     return found[:MOST]
 
@@ -189,14 +190,22 @@ def _blamed(worst: reading.Entry, timed: Sequence[reading.Entry], ledger: str, s
     return f". {part} of it is {stage_took}: {reading.milliseconds(value)}{against}"
 
 
-def _most_wrong(sound: Sequence[reading.Entry], key: str) -> list[reading.Entry]:
-    wrong = [entry for entry in sound if entry.turn[key]["errors"]]
-    return sorted(wrong, key=lambda entry: -entry.turn[key]["errors"])[:MOST_OF_A_KIND]
+def _wrong_words(sound: Sequence[reading.Entry], key: str) -> dict[str, list[reading.Entry]]:
+    """What went wrong with the words, the worst first, and the turns in which it went wrong alike."""
+    wrong = sorted((entry for entry in sound if entry.turn[key]["errors"]), key=lambda one: -one.turn[key]["errors"])
+    alike: dict[str, list[reading.Entry]] = {}
+    for entry in wrong[:MOST_READ]:
+        alike.setdefault(_wrong(entry.turn, key), []).append(entry)
+    return dict(list(alike.items())[:MOST_OF_A_KIND])
 
 
-def _wrong_words(entry: reading.Entry, key: str, kind: str) -> Finding:
-    turn, words = entry.turn, entry.turn[key]
-    heard = key == "heard"
+def _alike(kind: str, found: Mapping[str, list[reading.Entry]]) -> Iterator[Finding]:
+    for what, those in found.items():
+        yield Finding(kind, f"{_subject(those[0])}: {what}{_more(those, those[0])}", those[0].number)
+
+
+def _wrong(turn: Mapping[str, Any], key: str) -> str:
+    words, heard = turn[key], key == "heard"
     runs = differences(reading.spoken(turn) if heard else turn["utterance"]["text"], words)
     parts = [
         f"{fate} “{clipped(visible(' / '.join(run.words for run in runs if run.fate == fate)), 80)}”"
@@ -205,15 +214,15 @@ def _wrong_words(entry: reading.Entry, key: str, kind: str) -> Finding:
     ]
     which = f": {', '.join(parts)}" if parts else ""
     counts = f"{words['errors']} of {words['words']} words of {'the reply' if heard else 'what was said'} are wrong"
-    why = _whose_words(turn) if heard else "It is the stt (speech to text) that wrote other words than were said"
-    return Finding(kind, f"{_subject(entry)}: {counts}{which}. {why}", entry.number)
+    why = _whose_words(turn) if heard else "By the stt (speech to text)"
+    return f"{counts}{which}. {why}"
 
 
 def _whose_words(turn: Mapping[str, Any]) -> str:
     damage = _damage(turn)
     if damage is not None:
         return f"It points to {damage[0]}: {damage[1]}"
-    return "By the tts (voice) or the judge, which only an ear can tell: no packet was lost, and there is no hole in it"
+    return "By the tts (voice) or the judge, only an ear can tell: no packet was lost, no hole is in it"
 
 
 def _damage(turn: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -227,7 +236,7 @@ def _damage(turn: Mapping[str, Any]) -> tuple[str, str] | None:
         holes += f", {made:.0f} ms of them as the tts made it" if made else ", and none as the tts made it"
     evidence = ", ".join([*([f"{lost} lost"] if lost else ()), *([holes] if holes_ms else ())])
     if lost or (made is not None and not reading.damaged_ms(turn, "made", "gap_ms")):
-        return "the line (outbound)", evidence
+        return LINE, evidence
     return "the tts (voice) or the line" if made is None else "the tts (voice)", evidence
 
 
@@ -238,7 +247,7 @@ def _damaged(sound: Sequence[reading.Entry]) -> Iterator[Finding]:
         worst = max(hit, key=lambda entry: (reading.damaged_ms(entry.turn, "heard", "gap_ms"), _lost(entry)))
         _, evidence = next(damage for entry, damage in torn if entry is worst)
         sentence = f"{_subject(worst)}: {evidence}. It points to {owner}{_more(hit, worst)}"
-        yield Finding("Holes in the reply", sentence, worst.number)
+        yield Finding("On the line" if owner == LINE else "Holes in the reply", sentence, worst.number)
 
 
 def _lost(entry: reading.Entry) -> float:

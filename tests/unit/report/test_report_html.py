@@ -323,9 +323,9 @@ def test_many_turns_are_folded_but_for_failures_and_the_slowest():
     turns = [turn(f"u{number}", slower_ms=number) for number in range(30)]
     shown = page(one_test(*turns, turn(missing=("t5",))))
     opened = [attrs["id"] for attrs in shown.all("details") if "open" in attrs]
-    # The first two are looked at first: their transcripts are wrong.
-    assert opened == ["turn-1", "turn-2", "turn-28", "turn-29", "turn-30", "turn-31"]
-    assert "6 of 31 turns have their waveforms" in shown.text
+    # The first is looked at first, for all those whose transcripts are wrong.
+    assert opened == ["turn-1", "turn-28", "turn-29", "turn-30", "turn-31"]
+    assert "5 of 31 turns have their waveforms" in shown.text
 
 
 def test_failed_tests_come_first_with_message_and_folded_logs():
@@ -395,10 +395,20 @@ def test_a_word_lost_on_the_line_is_told_from_one_that_tts_or_judge_lost():
     )
     at_line = "It points to the line (outbound): 35 of 100 packets (35 %) lost, 560 ms of holes are inside speech"
     assert at_line in looked_at(one_test(torn))["Wrong words heard"]
-    assert "Holes in the reply" not in looked_at(one_test(torn))
+    assert "On the line" not in looked_at(one_test(torn))
+    assert "On the line" in looked_at(one_test(turn(playout={"lost": 1})))
     made_so = turn(heard=wrong, sound={"made": Sound(gap_ms=60.0), "heard": Sound(gap_ms=61.0)})
     assert "It points to the tts (voice): 61 ms" in looked_at(one_test(made_so))["Wrong words heard"]
-    assert "which only an ear can tell" in looked_at(one_test(turn(heard=wrong)))["Wrong words heard"]
+    assert (
+        "tts (voice) or the judge, only an ear can tell" in looked_at(one_test(turn(heard=wrong)))["Wrong words heard"]
+    )
+
+
+def test_one_word_that_went_wrong_in_several_turns_is_one_finding():
+    wrong = Words("a canoe slides on planks", 1, 6, 5, 29)
+    made = document(one_test(turn(heard=wrong), turn("same", heard=wrong)))
+    found = [one for one in findings(made, list(reading.entries(made))) if one.kind == "Wrong words heard"]
+    assert [one.sentence.endswith("; also turn 2") for one in found] == [True]
 
 
 def test_a_reply_that_stands_still_is_looked_at_and_jitter_is_not():
@@ -520,4 +530,4 @@ def test_a_page_of_500_turns_stays_small():
     turns = [turn(f"u{number}", slower_ms=number) for number in range(500)]
     source = heard(one_test(*turns))
     assert len(source) < 2 * html.EMBEDDED_BYTES
-    assert source.count("<svg") == 2 * 5
+    assert source.count("<svg") == 2 * 4

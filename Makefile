@@ -5,6 +5,7 @@
 # make matrix    the built wheel alone, and beside other plugins on each Python that is here (nox)
 # make examples  the built wheel in the repositories of tests/examples, on real models (nox)
 # make browser   Debian's Chromium, where there is none: without one the tests of the page are skipped
+# make audit     known vulnerabilities of what is installed (pip-audit); needs the way to the advisories
 # make check     ruff, format, mypy
 # Arguments go through: make pipeline ARGS="-k canoe"
 
@@ -19,7 +20,7 @@ BROWSERS := chromium chromium-browser google-chrome
 # Empty for root, who may have no sudo.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: test browser soak pipeline torch matrix examples check models clean
+.PHONY: test browser soak audit pipeline torch matrix examples check models clean
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests/unit tests/integration $(ARGS)
@@ -34,6 +35,9 @@ browser:
 	@for name in $(BROWSERS); do command -v $$name && exit; done; \
 	$(SUDO) apt-get update -qq && \
 	$(SUDO) apt-get install -y -qq --no-install-recommends chromium
+
+audit: $(VENV)/.test $(VENV)-audit/.installed
+	.ci/audit $(VENV) $(VENV)-audit $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -74,5 +78,11 @@ $(VENV)/.torch: $(VENV)/.stack pyproject.toml
 	$(BIN)/python -m pip install --progress-bar on --editable ".[stack,torch]"
 	@touch $@
 
+$(VENV)-audit/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-audit/bin/python -m pip install --quiet --group audit
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .nox dist voiceloop-results voiceloop-demo
+	rm -rf $(VENV) $(VENV)-audit .nox dist voiceloop-results voiceloop-demo

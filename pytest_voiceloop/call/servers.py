@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import io
 import json
 import secrets
@@ -155,7 +156,12 @@ class WyomingServer:
 
 
 def connect(protocol: str, address: tuple[str, int], model: str = "") -> Server:
-    """A connection in ``wyoming``, or in one of OpenAI's protocols. Raises StackError that names the address."""
+    """A connection in ``wyoming``, or in one of OpenAI's protocols.
+
+    Raises StackError that names the address, or the library that is not there.
+    """
+    if protocol == "wyoming" and importlib.util.find_spec("wyoming") is None:
+        raise StackError("to ask a Wyoming server needs its library: pip install 'pytest-voiceloop[wyoming]'")
     try:
         return WyomingServer(address) if protocol == "wyoming" else OpenAIServer(address, model)
     except OSError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +12,8 @@ import pytest
 from pytest_voiceloop.stack.reference import reference_stack
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_voiceloop.call.corpus import Corpus
     from pytest_voiceloop.call.live import LiveStack
     from pytest_voiceloop.call.simulator import Simulator
@@ -32,3 +37,32 @@ def test_the_kokoro_package_is_understood(
     heard = [turn.heard for turn in turns]
     assert len(heard) >= 3
     assert sum(words.errors for words in heard) / sum(words.words for words in heard) <= 0.1
+
+
+class Smuggled:
+    """What pickle takes for an order to make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self._folder),)
+
+
+@pytest.mark.torch
+def test_a_file_of_weights_runs_no_code(tmp_path: Path) -> None:
+    import torch
+
+    weights, made = tmp_path / "weights.pth", tmp_path / "made"
+    torch.save({"bert": Smuggled(made)}, weights)
+    nowhere = ("--listen", "127.0.0.1:0", "--register", "127.0.0.1:0", "--outbound", "127.0.0.1:0")
+    ended = subprocess.run(
+        [sys.executable, "-m", "voiceloop_services.kokoro", "--engine", "kokoro", "--model", str(weights), *nowhere],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "mkdir" in ended.stderr, "it has to have been refused for what it holds"
+    assert not made.exists()

@@ -45,7 +45,7 @@ def transcribe(samples):
 
 def sentences(messages):
     """The reply as it is written, sentence by sentence."""
-    body = {"model": "any", "messages": messages, "stream": True, "temperature": 0, "max_tokens": 40}
+    body = {"model": "any", "messages": messages, "stream": True, "temperature": 0, "max_tokens": 16}
     written = ""
     for line in post(LLM, "/v1/chat/completions", json.dumps(body)):
         if line.startswith(b"data: {"):

@@ -12,7 +12,9 @@ HERE = Path(__file__).parent
 HTTP = {"http": Port()}
 LLAMA = (
     *("{python}", "-m", "llama_cpp.server", "--model", str(locate("smollm2-135m").path)),
-    *("--host", "{llama.http.host}", "--port", "{llama.http.port}", "--n_threads", "2"),
+    *("--host", "{llama.http.host}", "--port", "{llama.http.port}"),
+    # It writes while another service speaks; two that wait for each other's threads are slower than one.
+    *("--n_threads", "1", "--n_threads_batch", "1"),
 )
 LLAMA_READY = Ready("http", "http://{llama.http}/v1/models")
 AGENT = ("{python}", str(HERE / "agent.py"), "{agent.ws}", "{stt.http}", "{llama.http}", "{tts.http}")

@@ -26,7 +26,9 @@ def recogniser():
     def transcribe(body, content_type):
         form = BytesParser().parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
         (file,) = (part for part in form.get_payload() if part.get_filename())
-        segments, _ = model.transcribe(io.BytesIO(file.get_payload(decode=True)), language="en", beam_size=1)
+        wav = io.BytesIO(file.get_payload(decode=True))
+        # Without temperatures it does not try again and again what it is unsure of.
+        segments, _ = model.transcribe(wav, language="en", beam_size=1, temperature=0.0)
         text = " ".join(segment.text.strip() for segment in segments)
         return "application/json", json.dumps({"text": text}).encode()
 

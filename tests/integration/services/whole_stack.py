@@ -161,7 +161,7 @@ class Stack:
     def hang_up_all(self):
         """What a failed test leaves behind must not fail the next one."""
         for caller in tuple(self.callers):
-            caller.hang_up()
+            caller.go()
 
     def memory_mib(self):
         return {name: self.process(name).memory_info().rss / 2**20 for name in SERVICES}
@@ -442,7 +442,7 @@ class Caller:
         raise AssertionError(f"call {self.call_id} heard {packets} packets and then nothing for {PATIENCE_S} s")
 
     def _note(self, heard):
-        if heard.packets:
+        if heard.las:  # what was cut off is nobody's reply, and so is lost
             self.heard.append(heard.las)
         return heard
 
@@ -464,7 +464,15 @@ class Caller:
         return heard
 
     def hang_up(self):
-        """Go without a word on the line."""
+        """Go without a word on the line. The id is free when outbound has heard of it."""
+        address = f"{HOST}:{self.udp.getsockname()[1]}"
+        said = [f"call {self.call_id}: {address} hung up", f"call {self.call_id}: BYE from {address}"]
+        before = len(self.stack.log("outbound"))
+        self.go()
+        until(lambda: any(line in self.stack.log("outbound")[before:] for line in said), "outbound to hear BYE")
+
+    def go(self):
+        """Say BYE to whoever is there, and wait for nothing."""
         for tell in (self.tell_whisper, self.tell_outbound):
             tell("BYE")
         self.close()

@@ -9,6 +9,11 @@ ONE_TURN = """
 def test_talk(voiceloop_simulator):
     assert voiceloop_simulator.say("clip.wav", text="Hello there, you.").status == "ok"
 """
+ENDED = {
+    "ignores_sigterm": "its turns are measured; it is killed after its grace",
+    "forks": "its turns are measured; all of them are killed with it",
+    "closes_stdout": "its turns are measured; it ends when it is asked to",
+}
 MANNERS = {
     "ignores_sigterm": "ignores SIGTERM",
     "forks": "leaves a child, one in a session of its own and a daemon, all deaf to SIGTERM",
@@ -23,7 +28,7 @@ def test_a_service_with_bad_manners_is_measured_and_ended(repository, watch, acc
     run = repository.start()
     look_until_the_end(run, watch)
     left, _ = watch.left()
-    account(PART, f"a service {MANNERS[manner]}", "its turns are measured, then it is killed", lost=0, leaked=left)
+    account(PART, f"a service {MANNERS[manner]}", ENDED[manner], lost=0, leaked=left)
     assert left == 0
     assert run.returncode == 0
     assert [turn["status"] for turn in repository.records["test_talk"]["turns"]] == ["ok"]

@@ -33,7 +33,7 @@ def test_a_signal_while_the_stack_boots(repository, watch, account, name):
     repository.stack(then=NEVER_READY)
     repository.tests(ONE_TURN)
     run = repository.start()
-    # Two of four are ready, one never will be.
+    # Three of four are ready, one never will be.
     repository.until(
         lambda: sum(b'"ready"' in log.read_bytes() for log in repository.found("run-*/logs/*/*.log")) == 3, "the boot"
     )

@@ -33,6 +33,7 @@ def test_a_turn_is_measured_shown_and_kept(repository):
     (turn,) = record["turns"]
     assert (turn["status"], turn["flags"], turn["missing"], turn["pace"]) == ("ok", [], [], "asap")
     assert None not in turn["events_ms"].values()
+    assert turn["playout"]["pauses_ms"] == sorted(turn["playout"]["pauses_ms"])
     assert document["summary"][0]["turns"] == 1
     counters = turn["counters"]
     assert (counters["whisper_passes"], counters["llama_tokens"]) == (1, 7)

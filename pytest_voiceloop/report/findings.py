@@ -22,6 +22,7 @@ OUTLIER = 0.25
 """A turn whose stage exceeds its median by so much of the median total is an outlier, and the stage says why."""
 WIDTH = 200
 LINE = "the line (outbound)"
+CUT_IN = ("Cut off", "Split")
 
 
 class Finding(NamedTuple):
@@ -310,7 +311,7 @@ def _stalls(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
 def _flagged(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
     cut_off = [entry for entry in counted if "cut_off" in entry.turn["flags"]]
     split = [entry for entry in counted if "split" in entry.turn["flags"] and entry not in cut_off]
-    for kind, hit in (("Cut off", cut_off), ("Split", split)):
+    for kind, hit in zip(CUT_IN, (cut_off, split), strict=True):
         if hit:
             worst = min(hit, key=lambda entry: entry.turn["playout"].get("begins_ms") or 0.0)
             yield Finding(kind, f"{_subject(worst)}: {_interrupted(worst.turn)}{_more(hit, worst)}", worst.number)

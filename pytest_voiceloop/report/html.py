@@ -68,7 +68,7 @@ def page(document: Mapping[str, Any], audio_folder: str = "", read_audio: wavefo
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         verdict=reading.verdict(document),
         scripted=reading.is_scripted(document),
-        findings=found,
+        findings=[_with_pause(finding, sounds.get(finding.turn, {})) for finding in found],
         missed=[(missed, anchors.get(missed.nodeid, "")) for missed in reading.missed_budgets(document)],
         tests=tests,
         glances=sorted(at_a_glance, key=lambda one: (not one.failed, not one.over, -one.slowness)),
@@ -122,6 +122,16 @@ def _sounds(
             left -= len(embedded)
             sides[side] = turn_view.hear(entry.turn, side, audio, embedded)
     return found
+
+
+def _with_pause(finding: findings.Finding, sides: Mapping[str, turn_view.Sound | None]) -> findings.Finding:
+    """Who cut in did so in a pause, and only the audio tells how long that was."""
+    caller = sides.get("caller")
+    if finding.kind not in findings.CUT_IN or caller is None:
+        return finding
+    pauses = [mark.end_ms - mark.start_ms for mark in caller.marks if mark.kind == "ended"]
+    lasted = "".join(f"; in turn {finding.turn} the caller had paused for {reading.milliseconds(p)}" for p in pauses)
+    return finding._replace(sentence=finding.sentence + lasted)
 
 
 def _test(

@@ -276,6 +276,9 @@ def test_the_pause_that_was_taken_for_the_end_is_marked_in_the_callers_lane():
     assert re.search(
         r"Caller longest pause in the sentence, taken for its end (0\.9|1\.0)\d to 1\.5\d s", Page(source).text
     )
+    assert re.search(
+        "before the caller had finished; in turn 1 the caller had paused for (4|5)\\d\\d ms", Page(source).text
+    )
     assert "voice to voice 960 ms to the last reply" in Page(source).text
 
 

@@ -190,8 +190,8 @@ class Run:
                 measured.services = services_json(live)
                 measured.log_tails = live.running.log_tails
             try:
-                audio, begins_ms = self._write_audio(item, which, capture)
-                turns[-1] = turn = replace(turn, audio=audio, playout={**turn.playout, **begins_ms})
+                audio, placed = self._write_audio(item, which, capture)
+                turns[-1] = turn = replace(turn, audio=audio, playout={**turn.playout, **placed})
                 record = turn.as_json()
                 append(self.journal, "turn", {"nodeid": item.nodeid, "base": base, **record})
             except OSError as error:
@@ -202,8 +202,8 @@ class Run:
             self.say(line, **turn_markup(record))
         return turn
 
-    def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> tuple[dict[str, str], dict[str, float]]:
-        """Where the files lie, and as ``begins_ms`` when that of the reply does, in ms after T0."""
+    def _write_audio(self, item: pytest.Item, which: str, capture: Capture) -> tuple[dict[str, str], dict[str, Any]]:
+        """Where the files lie, and of the reply's when it begins (ms after T0) and where it pauses (ms of the file)."""
         import soundfile
 
         from pytest_voiceloop.call.corpus import RATE_HZ
@@ -214,9 +214,10 @@ class Run:
         stem = f"{_slug(item.nodeid)}-{which}"
         places = {}
         heard = playout(capture.arrivals)
+        reply, pauses = with_pauses(heard)
         for name, samples, rate_hz in (
             ("caller", capture.clip.samples, RATE_HZ),
-            ("reply", with_pauses(heard), heard.rate_hz),
+            ("reply", reply, heard.rate_hz),
         ):
             if len(samples):
                 path = folder / f"{stem}-{name}.wav"
@@ -225,8 +226,12 @@ class Run:
                 soundfile.write(wave, samples, rate_hz, format="WAV", subtype="PCM_16")
                 path.write_bytes(wave.getbuffer())
                 places[name] = str(path.relative_to(self.settings.dir))
-        begins_ms = {"begins_ms": round((int(heard.play_ns[0]) - capture.t0_ns) / 1e6, 3)} if len(heard.play_ns) else {}
-        return places, begins_ms
+        if not len(heard.play_ns):
+            return places, {}
+        return places, {
+            "begins_ms": round((int(heard.play_ns[0]) - capture.t0_ns) / 1e6, 3),
+            "pauses_ms": [[round(1000 * at / heard.rate_hz, 3) for at in pause] for pause in pauses],
+        }
 
 
 RUN = pytest.StashKey[Run]()

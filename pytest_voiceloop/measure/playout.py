@@ -146,11 +146,16 @@ def moment_of_sample(played: Playout, index: int) -> int:
     return int(played.play_ns[packet]) + _ns(index - int(played.starts[packet]), played.rate_hz)
 
 
-def with_pauses(played: Playout) -> NDArray[np.float32]:
-    """The samples as a caller hears them in time, shape (n,): silence for the pauses of UNDERRUN_MS and more too."""
+def with_pauses(played: Playout) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
+    """The samples as a caller hears them in time, shape (n,), and where in them nothing was there to be played.
+
+    That is silence for every pause of UNDERRUN_MS and more, the sender's own too: its first sample and its last + 1.
+    """
     pauses_ns = np.diff(played.play_ns) - np.diff(played.starts) * 1_000_000_000 // played.rate_hz
     silent = np.where(pauses_ns >= UNDERRUN_MS * 1e6, pauses_ns * played.rate_hz // 1_000_000_000, 0)
-    return np.insert(played.samples, np.repeat(played.starts[1:], silent), 0.0)
+    ends = played.starts[1:] + np.cumsum(silent)
+    pauses = [(int(end - length), int(end)) for end, length in zip(ends, silent, strict=True) if length]
+    return np.insert(played.samples, np.repeat(played.starts[1:], silent), 0.0), pauses
 
 
 def _ns(samples: int, rate_hz: int) -> int:

@@ -113,7 +113,7 @@ class Turn:
     """How the last reply sounds: ``made``, as it crossed tts → outbound, and ``heard``, as the caller would hear it."""
     leading_silence_ms: float | None = None
     tts_rtf: float | None = None
-    playout: Mapping[str, float] = field(default_factory=dict)
+    playout: Mapping[str, Any] = field(default_factory=dict)
     counters: Mapping[str, float] = field(default_factory=dict)
     audio: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[Mapping[str, Any], ...] = ()

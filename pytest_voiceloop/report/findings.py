@@ -1,4 +1,4 @@
-"""What a reader should look at first: which stage is slow and which words were lost, in sentences that name turns."""
+"""What a reader should look at first: what failed, whose it is and by what evidence, in sentences that name turns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 MOST = 10
 MOST_OF_A_KIND = 2
-HOLES_MS, CLIPPED_MS = 8.0, 2.0
-"""Less is found in no undamaged reply, and means nothing in a damaged one: docs/second-ear.md."""
+MOST_NAMED = 5
+MOST_READ = 50
+"""Of so many turns with wrong words, the worst ones, the words are compared."""
 OUTLIER = 0.25
 """A turn whose stage exceeds its median by so much of the median total is an outlier, and the stage says why."""
 WIDTH = 200
+LINE = "the line (outbound)"
+CUT_IN = ("Cut off", "Split")
 
 
 class Finding(NamedTuple):
@@ -30,29 +33,37 @@ class Finding(NamedTuple):
     turn: int
 
 
+class Blame(NamedTuple):
+    """The stage that a latency is laid to (empty where none is known), and whether that is by being an outlier."""
+
+    stage: str
+    outlier: bool
+
+
 def findings(document: Mapping[str, Any], every: Sequence[reading.Entry]) -> list[Finding]:
-    """At most `MOST`: what broke, what missed its budget, what was damaged, what is slow, and words that went wrong."""
+    """At most `MOST`, one for each cause: what broke, what a test failed for, what the caller hears and waits for."""
     counted = [entry for entry in every if not entry.turn["warmup"]]
     sound = [entry for entry in counted if entry.turn["status"] in ("ok", "failed")]
     over = [missed for missed in reading.missed_budgets(document) if missed.budget["verdict"] == "over"]
-    late = _over_budget(over, counted)
+    torn = _wrong_words(sound, "heard")
     of_metric = {
-        "loop_wer": _wrong_words(sound, "heard", "Wrong words heard", "the reply"),
-        "transcript_wer": _wrong_words(sound, "transcript", "Misunderstood", "what was said"),
-        "cut_off_rate": _flagged(counted),
+        "loop_wer": list(_alike("Wrong words heard", torn)),
+        "transcript_wer": list(_alike("Misunderstood", _wrong_words(sound, "transcript"))),
+        "cut_off_rate": list(_flagged(counted)),
     }
-    # What a test failed for is to be read first.
     failing = {missed.budget["metric"] for missed in over}
+    quick_enough = not over and not any(reading.has_failed(test) for test in document["tests"])
     found = [
         *_injected(counted),
         *_broken(document, counted),
         *_regressed(document),
-        *late,
+        *_over_budget(over, counted),
         *(one for metric, those in of_metric.items() if metric in failing for one in those),
-        *_damaged(sound, "gap_ms", HOLES_MS, "Holes in the reply", "ms of holes are inside speech"),
-        *_damaged(sound, "clipped_ms", CLIPPED_MS, "Clipped reply", "ms are clipped"),
-        *_lost_packets(counted),
-        *([] if late else _slowest(counted)),
+        *_stalls(counted),
+        *_slowest(counted if quick_enough else ()),
+        # What is said with the words that it cost is not said again.
+        *_damaged([entry for entry in sound if not any(entry in those for those in torn.values())]),
+        *_clipped(sound),
         *(one for metric, those in of_metric.items() if metric not in failing for one in those),
     ]
     return found[:MOST]
@@ -118,19 +129,35 @@ def _broken(document: Mapping[str, Any], counted: Sequence[reading.Entry]) -> It
 
 
 def _over_budget(over: Sequence[reading.Missed], counted: Sequence[reading.Entry]) -> list[Finding]:
+    """Latencies that were not kept: one finding for all turns that one stage made late."""
     timed = [entry for entry in counted if entry.turn["status"] != "void"]
-    found = []
+    groups: dict[tuple[str, float, str], list[reading.Entry]] = {}
     for missed in over:
         place = reading.budget_place(missed.budget["metric"])
         of_test = [entry for entry in timed if entry.test["nodeid"] == missed.nodeid]
         if place is None or not of_test:
             continue
-        worst = max(of_test, key=lambda entry: _slowness(entry.turn, *place))
-        value, limit = _value(worst.turn, *place), missed.budget.get("limit_ms")
+        limit = missed.budget.get("limit_ms") or 0.0
+        late = [entry for entry in of_test if _slowness(entry.turn, *place) > limit]
+        if not late:
+            ledger, stage = place
+            late = [max(of_test, key=lambda entry: _slowness(entry.turn, ledger, stage))]
+        for entry in late:
+            those = groups.setdefault((missed.budget["metric"], limit, _blame(entry, timed, *place).stage), [])
+            if entry not in those:
+                those.append(entry)
+    found = []
+    for (metric, limit, _), those in groups.items():
+        place = reading.budget_place(metric) or ("complete", "total")
+        worst = max(those, key=lambda entry: _slowness(entry.turn, *place))
+        value = reading.latency_ms(worst.turn, *place)
         took = "never came" if value is None else f"took {reading.milliseconds(value)}"
-        sentence = f"{_subject(worst)}: {missed.budget['metric']} {took}, its budget is {reading.milliseconds(limit)}"
+        sentence = f"{_subject(worst)}: {metric} {took}, its budget is {reading.milliseconds(limit)}"
+        if len(those) > 1:
+            which = f"all {len(those)}" if len(those) == len(timed) else f"{len(those)} of {len(timed)}"
+            sentence = f"{which} turns, the worst is {sentence}"
         excess = (value or math.inf) / limit if limit else math.inf
-        found.append((excess, Finding("Over budget", sentence + _blame(worst, timed, *place), worst.number)))
+        found.append((excess, Finding("Over budget", sentence + _blamed(worst, timed, *place), worst.number)))
     return [finding for _, finding in sorted(found, key=lambda one: -one[0])[:MOST_OF_A_KIND]]
 
 
@@ -139,107 +166,168 @@ def _slowest(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
     # At realtime the total contains the reply's duration: a long answer is no slow one.
     alike = [entry for entry in timed if entry.turn["pace"] != "realtime"]
     ledger, name = ("complete", "total") if alike else ("first_audio", "voice to voice")
-    totals = [entry for entry in alike or timed if _value(entry.turn, ledger, "total") is not None]
+    totals = [entry for entry in alike or timed if reading.latency_ms(entry.turn, ledger, "total") is not None]
     if totals:
         worst = max(totals, key=lambda entry: _slowness(entry.turn, ledger, "total"))
-        total = reading.milliseconds(_value(worst.turn, ledger, "total"))
-        blame = _blame(worst, timed, ledger, "total")
-        yield Finding("Slowest", f"{_subject(worst)}: {name} {total}{blame}", worst.number)
-
-
-def _value(turn: Mapping[str, Any], ledger: str, stage: str) -> float | None:
-    found = turn["ledgers"][ledger]
-    value: float | None = found["total_ms"] if stage == "total" else found["stages_ms"].get(stage)
-    return value
+        total = reading.milliseconds(reading.latency_ms(worst.turn, ledger, "total"))
+        blamed = _blamed(worst, timed, ledger, "total")
+        yield Finding("Slowest", f"{_subject(worst)}: {name} {total}{blamed}", worst.number)
 
 
 def _slowness(turn: Mapping[str, Any], ledger: str, stage: str) -> float:
-    value = _value(turn, ledger, stage)
+    value = reading.latency_ms(turn, ledger, stage)
     return math.inf if value is None else value
 
 
-def _blame(worst: reading.Entry, timed: Sequence[reading.Entry], ledger: str, stage: str) -> str:
+def _median(timed: Sequence[reading.Entry], pace: str, ledger: str, stage: str) -> float:
+    return median(reading.latency_ms(one.turn, ledger, stage) or 0.0 for one in timed if one.turn["pace"] == pace)
+
+
+def _blame(late: reading.Entry, timed: Sequence[reading.Entry], ledger: str, stage: str) -> Blame:
     """Which stage a slow total is made of: the one far above its own median, or else far above its target."""
     if stage != "total":
-        return f" ({owner_of(stage)})"
-    stages = {name: value for name, value in worst.turn["ledgers"][ledger]["stages_ms"].items() if value is not None}
+        return Blame(stage, outlier=False)
+    pace, found = late.turn["pace"], late.turn["ledgers"][ledger]["stages_ms"]
+    stages = {name: value for name, value in found.items() if value is not None}
     if not stages:
-        return ""
-    others = [entry.turn for entry in timed if entry.turn["pace"] == worst.turn["pace"]]
-    medians = {name: median([_value(turn, ledger, name) or 0.0 for turn in others]) for name in stages}
-    above = {name: stages[name] - medians[name] for name in stages}
+        return Blame("", outlier=False)
+    above = {name: value - _median(timed, pace, ledger, name) for name, value in stages.items()}
     name = max(above, key=lambda name: above[name])
-    usual = median([_value(turn, ledger, "total") or 0.0 for turn in others])
-    took = reading.milliseconds(stages[name])
-    if len(others) > MOST_OF_A_KIND and above[name] > OUTLIER * usual:
-        return f". It is {name} ({owner_of(name)}) that was slow: {took}, its median is {medians[name]:.0f} ms"
+    several = sum(entry.turn["pace"] == pace for entry in timed) > MOST_OF_A_KIND
+    if several and above[name] > OUTLIER * _median(timed, pace, ledger, "total"):
+        return Blame(name, outlier=True)
+    return Blame(max(stages, key=lambda name: stages[name] - (reading.target_ms(name, pace) or 0.0)), outlier=False)
 
-    def excess(name: str) -> float:
-        return float(stages[name]) - (reading.target_ms(name, worst.turn["pace"]) or 0.0)
 
-    name = max(stages, key=excess)
-    target = reading.target_ms(name, worst.turn["pace"])
+def _blamed(worst: reading.Entry, timed: Sequence[reading.Entry], ledger: str, stage: str) -> str:
+    if stage != "total":
+        return f" ({owner_of(stage)})"
+    (name, outlier), pace = _blame(worst, timed, ledger, stage), worst.turn["pace"]
+    if not name:
+        return ""
+    value = reading.latency_ms(worst.turn, ledger, name) or 0.0
+    stage_took = f"{name} ({owner_of(name)})"
+    if outlier:
+        usual = f"{_median(timed, pace, ledger, name):.0f} ms"
+        return f". It is {stage_took} that was slow: {reading.milliseconds(value)}, its median is {usual}"
+    total, target = reading.latency_ms(worst.turn, ledger, "total"), reading.target_ms(name, pace)
     against = f", its target is {reading.milliseconds(target)}" if target is not None else ""
-    return f". Most of it is {name} ({owner_of(name)}): {reading.milliseconds(stages[name])}{against}"
+    part = "Most" if total and value > total / 2 else "The largest part"
+    return f". {part} of it is {stage_took}: {reading.milliseconds(value)}{against}"
 
 
-def _wrong_words(sound: Sequence[reading.Entry], key: str, kind: str, reference: str) -> Iterator[Finding]:
-    wrong = sorted(
-        (entry for entry in sound if entry.turn[key]["errors"]), key=lambda entry: -entry.turn[key]["errors"]
-    )
-    for entry in wrong[:MOST_OF_A_KIND]:
-        turn, words = entry.turn, entry.turn[key]
-        spoken = turn["utterance"]["text"] if key == "transcript" else reading.spoken(turn)
-        runs = differences(spoken, words)
-        parts = [
-            f"{fate} “{clipped(visible(' / '.join(run.words for run in runs if run.fate == fate)), 80)}”"
-            for fate in ("lost", "added")
-            if any(run.fate == fate for run in runs)
-        ]
-        which = f": {', '.join(parts)}" if parts else ""
-        counts = f"{words['errors']} of {words['words']} words of {reference} are wrong"
-        yield Finding(kind, f"{_subject(entry)}: {counts}{which}", entry.number)
+def _wrong_words(sound: Sequence[reading.Entry], key: str) -> dict[str, list[reading.Entry]]:
+    """What went wrong with the words, the worst first, and the turns in which it went wrong alike."""
+    wrong = sorted((entry for entry in sound if entry.turn[key]["errors"]), key=lambda one: -one.turn[key]["errors"])
+    alike: dict[str, list[reading.Entry]] = {}
+    for entry in wrong[:MOST_READ]:
+        alike.setdefault(_wrong(entry.turn, key), []).append(entry)
+    return dict(list(alike.items())[:MOST_OF_A_KIND])
 
 
-def _damaged(sound: Sequence[reading.Entry], figure: str, least: float, kind: str, what: str) -> Iterator[Finding]:
+def _alike(kind: str, found: Mapping[str, list[reading.Entry]]) -> Iterator[Finding]:
+    for what, those in found.items():
+        yield Finding(kind, f"{_subject(those[0])}: {what}{_more(those, those[0])}", those[0].number)
+
+
+def _wrong(turn: Mapping[str, Any], key: str) -> str:
+    words, heard = turn[key], key == "heard"
+    runs = differences(reading.spoken(turn) if heard else turn["utterance"]["text"], words)
+    parts = [
+        f"{fate} “{clipped(visible(' / '.join(run.words for run in runs if run.fate == fate)), 80)}”"
+        for fate in ("lost", "added")
+        if any(run.fate == fate for run in runs)
+    ]
+    which = f": {', '.join(parts)}" if parts else ""
+    counts = f"{words['errors']} of {words['words']} words of {'the reply' if heard else 'what was said'} are wrong"
+    why = _whose_words(turn) if heard else "By the stt (speech to text)"
+    return f"{counts}{which}. {why}"
+
+
+def _whose_words(turn: Mapping[str, Any]) -> str:
+    damage = _damage(turn)
+    if damage is not None:
+        return f"It points to {damage[0]}: {damage[1]}"
+    return "By the tts (voice) or the judge, only an ear can tell: no packet was lost, no hole is in it"
+
+
+def _damage(turn: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Who tore the reply, and the evidence; None where no packet is lost and no hole is in it."""
+    lost, holes_ms = reading.lost_packets(turn), reading.damaged_ms(turn, "heard", "gap_ms")
+    if not lost and not holes_ms:
+        return None
+    made = ((turn.get("sound") or {}).get("made") or {}).get("gap_ms")
+    holes = f"{holes_ms:.0f} ms of holes are inside speech"
+    if made is not None:
+        holes += f", {made:.0f} ms of them as the tts made it" if made else ", and none as the tts made it"
+    evidence = ", ".join([*([f"{lost} lost"] if lost else ()), *([holes] if holes_ms else ())])
+    if lost or (made is not None and not reading.damaged_ms(turn, "made", "gap_ms")):
+        return LINE, evidence
+    return "the tts (voice) or the line" if made is None else "the tts (voice)", evidence
+
+
+def _damaged(sound: Sequence[reading.Entry]) -> Iterator[Finding]:
+    torn = [(entry, damage) for entry in sound if (damage := _damage(entry.turn)) is not None]
+    for owner in dict.fromkeys(owner for _, (owner, _) in torn):
+        hit = [entry for entry, damage in torn if damage[0] == owner]
+        worst = max(hit, key=lambda entry: (reading.damaged_ms(entry.turn, "heard", "gap_ms"), _lost(entry)))
+        _, evidence = next(damage for entry, damage in torn if entry is worst)
+        sentence = f"{_subject(worst)}: {evidence}. It points to {owner}{_more(hit, worst)}"
+        yield Finding("On the line" if owner == LINE else "Holes in the reply", sentence, worst.number)
+
+
+def _lost(entry: reading.Entry) -> float:
+    return float(entry.turn["playout"].get("lost") or 0)
+
+
+def _clipped(sound: Sequence[reading.Entry]) -> Iterator[Finding]:
     def amount(entry: reading.Entry) -> float:
-        value: float = ((entry.turn.get("sound") or {}).get("heard") or {}).get(figure) or 0.0
-        return value
+        return reading.damaged_ms(entry.turn, "heard", "clipped_ms")
 
-    damaged = [entry for entry in sound if amount(entry) >= least]
-    if damaged:
-        worst = max(damaged, key=amount)
-        sentence = f"{_subject(worst)}: {amount(worst):.0f} {what}{_more(damaged)}"
-        yield Finding(kind, sentence, worst.number)
-
-
-def _lost_packets(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
-    for name, what in (("lost", "packet lost"), ("underruns", "pause for want of a packet")):
-        hit = [entry for entry in counted if _count(entry.turn["playout"].get(name)) > 0]
-        if hit:
-            worst = max(hit, key=lambda entry: _count(entry.turn["playout"].get(name)))
-            count = _count(worst.turn["playout"].get(name))
-            yield Finding("On the line", f"{_subject(worst)}: {_times(count, what)}{_more(hit)}", worst.number)
+    hit = [entry for entry in sound if amount(entry)]
+    if hit:
+        worst = max(hit, key=amount)
+        made = reading.damaged_ms(worst.turn, "made", "clipped_ms")
+        as_made = f", {made:.0f} ms of them as the tts made it" if made else ""
+        sentence = f"{_subject(worst)}: {amount(worst):.0f} ms are clipped{as_made}{_more(hit, worst)}"
+        yield Finding("Clipped reply", sentence, worst.number)
 
 
-def _times(count: float, what: str) -> str:
-    first, _, rest = what.partition(" ")
-    return f"{reading.plural(count, first)} {rest}"
+def _stalls(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
+    def stood_ms(entry: reading.Entry) -> float:
+        # Between two replies a caller waits for nothing.
+        pauses = () if "split" in entry.turn["flags"] else entry.turn["playout"].get("pauses_ms") or ()
+        return float(sum(end - start for start, end in pauses if end - start >= reading.STALL_MS))
 
-
-def _count(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    hit = [entry for entry in counted if stood_ms(entry)]
+    if hit:
+        worst = max(hit, key=stood_ms)
+        speed = worst.turn["tts_rtf"]
+        why = f"; tts (voice) needed {speed:.1f} s for each second of it" if speed is not None and speed > 1 else ""
+        stood = f"the reply stood still for {stood_ms(worst) / 1000:.1f} s in its middle, as no audio came"
+        yield Finding("Stood still", f"{_subject(worst)}: {stood}{why}{_more(hit, worst)}", worst.number)
 
 
 def _flagged(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
-    kinds = {
-        "cut_off": ("Cut off", "the reply began before the caller had finished"),
-        "split": ("Split", "one sentence became several transcripts"),
-    }
-    for flag, (kind, what) in kinds.items():
-        hit = [entry for entry in counted if flag in entry.turn["flags"]]
+    cut_off = [entry for entry in counted if "cut_off" in entry.turn["flags"]]
+    split = [entry for entry in counted if "split" in entry.turn["flags"] and entry not in cut_off]
+    for kind, hit in zip(CUT_IN, (cut_off, split), strict=True):
         if hit:
-            yield Finding(kind, f"{_subject(hit[0])}: {what}{_more(hit)}", hit[0].number)
+            worst = min(hit, key=lambda entry: entry.turn["playout"].get("begins_ms") or 0.0)
+            yield Finding(kind, f"{_subject(worst)}: {_interrupted(worst.turn)}{_more(hit, worst)}", worst.number)
+
+
+def _interrupted(turn: Mapping[str, Any]) -> str:
+    begins_ms = turn["playout"].get("begins_ms") or 0.0
+    early = f"{reading.milliseconds(-begins_ms)} " if begins_ms < 0 else ""
+    parts = []
+    if "split" in turn["flags"]:
+        parts.append(
+            "the stt (speech to text) took a pause for the end of the sentence, and made several transcripts of it"
+        )
+    if "cut_off" in turn["flags"]:
+        parts.append(f"the reply began {early}before the caller had finished")
+    return "; ".join(parts)
 
 
 def _regressed(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -249,5 +337,8 @@ def _regressed(document: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("Compared", f"{found['verdict']} against {visible(found['with'])}{doors}", 0)
 
 
-def _more(hit: Sequence[reading.Entry]) -> str:
-    return f"; {len(hit)} such turns in all" if len(hit) > 1 else ""
+def _more(hit: Sequence[reading.Entry], worst: reading.Entry) -> str:
+    others = [str(entry.number) for entry in hit if entry is not worst]
+    if len(others) > MOST_NAMED:
+        return f"; {len(hit)} such turns in all"
+    return f"; also turn{'s' if len(others) > 1 else ''} {', '.join(others)}" if others else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,9 @@ def page(document: Mapping[str, Any], audio_folder: str = "", read_audio: wavefo
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(ms=reading.milliseconds, ratio=reading.ratio, shown=_shown, multiline=_multiline)
+    environment.filters.update(
+        ms=reading.milliseconds, ratio=reading.ratio, shown=_shown, multiline=_multiline, figure=_figure
+    )
     assert environment.loader is not None
     style, script = (environment.loader.get_source(environment, name)[0] for name in ("report.css", "report.js"))
     every = list(reading.entries(document))
@@ -47,10 +50,15 @@ def page(document: Mapping[str, Any], audio_folder: str = "", read_audio: wavefo
     opened = reading.notable(every, MOST_OPEN) | {finding.turn for finding in found if finding.turn}
     first = [finding.turn for finding in found]
     sounds = _sounds(every, opened, first, read_audio or waveform.files_in(Path(audio_folder)))
+    # Where a test failed, turns of those that passed are folded, unless there is something to look at.
+    failed = any(map(reading.has_failed, document["tests"]))
+    shown = {entry.number for entry in every if not failed or entry.number in first or reading.has_failed(entry.test)}
+    shown &= opened
     tests = [
-        _test(number, test, those, opened, sounds, audio_folder)
+        _test(number, test, those, shown, sounds, audio_folder)
         for number, (test, those) in enumerate(_by_test(document, every), 1)
     ]
+    anchors = {test["nodeid"]: test["anchor"] for test in tests}
     counted = sum(not entry.turn["warmup"] for entry in every)
     at_a_glance = [figures.glance(test["record"], test["anchor"]) for test in tests]
     return environment.get_template("report.html.j2").render(
@@ -60,16 +68,18 @@ def page(document: Mapping[str, Any], audio_folder: str = "", read_audio: wavefo
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         verdict=reading.verdict(document),
         scripted=reading.is_scripted(document),
-        findings=found,
-        missed=reading.missed_budgets(document),
+        findings=[_with_pause(finding, sounds.get(finding.turn, {})) for finding in found],
+        missed=[(missed, anchors.get(missed.nodeid, "")) for missed in reading.missed_budgets(document)],
         tests=tests,
         glances=sorted(at_a_glance, key=lambda one: (not one.failed, not one.over, -one.slowness)),
         most_tests=MOST_TESTS,
         comparisons=[_comparison(entry) for entry in document.get("comparisons") or ()],
         rows=document["summary"],
         turns=len(every),
-        opened=len(opened),
-        folded=counted - len(opened),
+        drawn=len(opened),
+        counted=counted,
+        playable={number for number, sides in sounds.items() if sides.get("reply")},
+        mistakes=_mistakes,
         facts=_facts,
         amount=_amount,
         fault_text=findings.fault_text,
@@ -112,6 +122,16 @@ def _sounds(
             left -= len(embedded)
             sides[side] = turn_view.hear(entry.turn, side, audio, embedded)
     return found
+
+
+def _with_pause(finding: findings.Finding, sides: Mapping[str, turn_view.Sound | None]) -> findings.Finding:
+    """Who cut in did so in a pause, and only the audio tells how long that was."""
+    caller = sides.get("caller")
+    if finding.kind not in findings.CUT_IN or caller is None:
+        return finding
+    pauses = [mark.end_ms - mark.start_ms for mark in caller.marks if mark.kind == "ended"]
+    lasted = "".join(f"; in turn {finding.turn} the caller had paused for {reading.milliseconds(p)}" for p in pauses)
+    return finding._replace(sentence=finding.sentence + lasted)
 
 
 def _test(
@@ -162,6 +182,18 @@ def _facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif value is not None and value != "":
             found.append((str(name), ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
     return found
+
+
+def _figure(value: object) -> str:
+    """A figure of a table: four digits, or whole ones with the thousands apart."""
+    if not isinstance(value, (int, float)):
+        return "-" if value is None else visible(value)
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}".replace(",", "\u00a0")
+
+
+def _mistakes(text: object) -> int:
+    """How many lines of a log tell of an error."""
+    return len(re.findall(r"(?m)^.*(?:\bERROR\b|\bCRITICAL\b|^Traceback ).*$", str(text)))
 
 
 def _shown(text: object) -> str:

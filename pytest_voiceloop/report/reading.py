@@ -26,6 +26,12 @@ WITHOUT_TARGET_AT_REALTIME = ("transfer", "total")
 NO_TARGET_AT_REALTIME = "no target on transfer and total: at realtime they contain the reply's duration"
 SCRIPTED = "SCRIPTED (no model)"
 SYNTHETIC = "synthetic speech"
+HOLES_MS, CLIPPED_MS = 8.0, 2.0
+"""Less is found in no undamaged reply, and means nothing in a damaged one: docs/second-ear.md."""
+CLIPPED_ON_THE_LINE_MS = 20.0
+"""What is left of a wave beside a lost packet, or of a quiet one in µ-law, may look clipped for less than this."""
+STALL_MS = 200.0
+"""A pause for want of audio that lasts longer is heard as a reply that stands still."""
 SLOWEST = 3
 """So many of the slowest turns are shown in full even if all went well."""
 
@@ -129,6 +135,51 @@ def corpus_name(corpus: str) -> str:
     return corpus or "single clips"
 
 
+def damaged_ms(turn: Mapping[str, Any], side: str, figure: str) -> float:
+    """``clipped_ms`` or ``gap_ms`` of a side of the reply, ``made`` or ``heard``; 0 where it is too little to count."""
+    value: float = ((turn.get("sound") or {}).get(side) or {}).get(figure) or 0.0
+    least = HOLES_MS if figure == "gap_ms" else CLIPPED_MS
+    if figure == "clipped_ms" and side == "heard" and not damaged_ms(turn, "made", figure):
+        least = CLIPPED_ON_THE_LINE_MS
+    return value if value >= least else 0.0
+
+
+def lost_packets(turn: Mapping[str, Any]) -> str:
+    """How many packets of the reply never came, of how many; empty where none was lost."""
+    lost = turn["playout"].get("lost") or 0
+    sent = lost + (turn["counters"].get("rtp_packets") or 0) - (turn["playout"].get("duplicated") or 0)
+    # Of several replies the last one's losses are counted, and the packets of all.
+    if not lost or "split" in turn["flags"] or sent <= lost:
+        return plural(lost, "packet") if lost else ""
+    return f"{lost:g} of {plural(sent, 'packet')} ({100 * lost / sent:.0f} %)"
+
+
+def budgets_over(test: Mapping[str, Any], turn: Mapping[str, Any]) -> list[str]:
+    """The metrics whose budget the test missed and the turn, by itself, does not keep either."""
+    found = []
+    for budget in test.get("budgets") or ():
+        metric, place = budget["metric"], budget_place(budget["metric"])
+        if budget["verdict"] != "over" or turn["warmup"] or turn["status"] == "void":
+            continue
+        if place is not None:
+            value = latency_ms(turn, *place)
+            over = value is None or value > (budget.get("limit_ms") or 0.0)
+        elif metric in ("transcript_wer", "loop_wer"):
+            over = turn["transcript" if metric == "transcript_wer" else "heard"]["errors"] > 0
+        else:
+            over = metric.removesuffix("_rate") in turn["flags"]
+        if over:
+            found.append(metric)
+    return found
+
+
+def latency_ms(turn: Mapping[str, Any], ledger: str, stage: str) -> float | None:
+    """A stage of a ledger, or its ``total``; None where it is not known."""
+    found = turn["ledgers"][ledger]
+    value: float | None = found["total_ms"] if stage == "total" else found["stages_ms"].get(stage)
+    return value
+
+
 def voice_to_voice_ms(turn: Mapping[str, Any]) -> float | None:
     """T0 to the first audible sample."""
     value: float | None = turn["ledgers"]["first_audio"]["total_ms"]
@@ -191,7 +242,7 @@ def verdict(document: Mapping[str, Any]) -> Verdict:
     if unsure:
         parts.append(f"{plural(unsure, 'budget')} inconclusive")
     if turns:
-        parts.append(f"{ok} of {plural(len(turns), 'turn')} ok")
+        parts.append(f"{ok} of {plural(len(turns), 'turn')} completed")
         statuses = [turn["status"] for turn in turns]
         parts += [f"{statuses.count(name)} {name}" for name in ("timeout", "failed", "void") if name in statuses]
     else:

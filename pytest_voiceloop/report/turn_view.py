@@ -22,6 +22,14 @@ OWNERS: Mapping[str, str] = {
     "retranscription": "the judge",
 }
 LEDGER_TITLES = {"complete": "Complete", "first_audio": "First audio"}
+MARKS = {
+    "clipped": "clipped",
+    "hole": "hole",
+    "pause": "stood still, audio came late",
+    "ended": "longest pause in the sentence, taken for its end",
+}
+"""What is marked in a waveform, in words."""
+MOST_NOTED = 3
 LEDGER_TOTALS = {"complete": "total", "first_audio": "voice to voice"}
 
 
@@ -79,6 +87,11 @@ class Voice(NamedTuple):
     peaks: int = 0
     marks: Sequence[waveform.Mark] = ()
 
+    @property
+    def notes(self) -> list[str]:
+        """The marks in words, a sentence for each kind with its longest ones."""
+        return [_marked(kind, those) for kind in MARKS if (those := [mark for mark in self.marks if mark.kind == kind])]
+
 
 class Run(NamedTuple):
     """Words with one fate: equal, lost, or added."""
@@ -125,6 +138,8 @@ def view(
         "record": turn,
         "voice_to_voice_ms": reading.voice_to_voice_ms(turn),
         "missing": reading.missing_events(turn),
+        "over": reading.budgets_over(entry.test, turn),
+        "lost": reading.lost_packets(turn),
         "ledgers": [_ledger(turn, name, axis, limits) for name in LEDGERS],
         "axis": axis,
         "ticks": axis.ticks(),
@@ -150,14 +165,23 @@ def sides(turn: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def hear(turn: Mapping[str, Any], side: str, audio: waveform.Audio, embedded: str) -> Sound:
     """A clip that was read, placed on the axis of its turn."""
+    # Of several replies the last one is timed, and the audio holds them all; older documents do not say where.
+    begins_ms = turn["playout"].get("begins_ms")
     if side == "caller":
         at_ms = waveform.caller_begins_ms(audio)
-    else:
-        # Of several replies the last one is timed, and the audio holds them all; older documents do not say where.
-        begins_ms = turn["playout"].get("begins_ms")
-        timed_ms = waveform.reply_begins_ms(audio, turn["events_ms"].get("t4_first"))
-        at_ms = timed_ms if begins_ms is None else begins_ms
-    return Sound(audio, at_ms, waveform.marks(audio), embedded)
+        found = waveform.marks(audio)
+        if at_ms is not None and not {"split", "cut_off"}.isdisjoint(turn["flags"]):
+            found += waveform.longest_pause(audio, min(0.0, begins_ms or 0.0) - at_ms)
+        return Sound(audio, at_ms, found, embedded)
+    timed_ms = waveform.reply_begins_ms(audio, turn["events_ms"].get("t4_first"))
+    found = waveform.marks(audio, turn["playout"].get("pauses_ms") or ())
+    if (turn.get("sound") or {}).get("heard"):
+        # What the figures of the turn do not call damage is not drawn as damage.
+        figures = {"clipped": "clipped_ms", "hole": "gap_ms"}
+        found = [
+            mark for mark in found if mark.kind not in figures or reading.damaged_ms(turn, "heard", figures[mark.kind])
+        ]
+    return Sound(audio, timed_ms if begins_ms is None else begins_ms, found, embedded)
 
 
 def _voice(side: str, path: str, folder: str, sounds: Mapping[str, Sound | None], axis: Axis) -> Voice:
@@ -184,6 +208,12 @@ def _voice(side: str, path: str, folder: str, sounds: Mapping[str, Sound | None]
         len(heights),
         sound.marks,
     )
+
+
+def _marked(kind: str, marks: Sequence[waveform.Mark]) -> str:
+    longest = sorted(sorted(marks, key=lambda mark: mark.start_ms - mark.end_ms)[:MOST_NOTED])
+    places = ", ".join(f"{mark.start_ms / 1000:.2f} to {mark.end_ms / 1000:.2f} s" for mark in longest)
+    return f"{MARKS[kind]} {places}" + (f", {len(marks) - MOST_NOTED} more" if len(marks) > MOST_NOTED else "")
 
 
 def _limits(test: Mapping[str, Any], turn: Mapping[str, Any]) -> dict[tuple[str, str], Limit]:

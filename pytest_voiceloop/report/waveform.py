@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ ReadAudio: TypeAlias = "Callable[[str], Audio | None]"
 
 
 class Mark(NamedTuple):
-    """A damaged stretch, ms after the clip's begin; `kind` is ``clipped`` or ``hole``."""
+    """A stretch that stands out, ms after the clip's begin.
+
+    `kind` is ``clipped``, ``hole``, ``pause`` (audio came late) or ``ended`` (a pause that was taken for the end).
+    """
 
     kind: str
     start_ms: float
@@ -102,21 +106,43 @@ def outline(heights: Sequence[int]) -> str:
     return f"M0 0{above}{below}Z"
 
 
-def marks(audio: Audio) -> list[Mark]:
-    """Where it is clipped and has holes, at most `MOST_MARKS`, in order."""
+def marks(audio: Audio, pauses_ms: Sequence[Sequence[float]] = ()) -> list[Mark]:
+    """Where it is clipped, has holes and pauses, at most `MOST_MARKS`, in order.
+
+    At `pauses_ms` (from and to) nothing was there to be played: that is no damage of what was.
+    """
+    import numpy as np
+
     from pytest_voiceloop.measure.sound import damage
 
     per_ms = audio.rate_hz / 1000
-    found: list[Mark] = []
+    played = np.ones(len(audio.samples), np.bool_)
+    for start_ms, end_ms in pauses_ms:
+        played[round(start_ms * per_ms) : round(end_ms * per_ms)] = False
+    places = np.flatnonzero(played)
+    damaged = damage(audio.samples[places], audio.rate_hz) if len(places) else []
+    found = [Mark("pause", start_ms, end_ms) for start_ms, end_ms in pauses_ms]
     for kind in ("clipped", "hole"):
         joined: list[Mark] = []
-        for _, start, end in (one for one in damage(audio.samples, audio.rate_hz) if one[0] == kind):
-            if joined and start / per_ms - joined[-1].end_ms < JOIN_MS:
-                joined[-1] = joined[-1]._replace(end_ms=max(joined[-1].end_ms, end / per_ms))
+        for _, first, end in (one for one in damaged if one[0] == kind):
+            start_ms, end_ms = places[first] / per_ms, (places[end - 1] + 1) / per_ms
+            if joined and start_ms - joined[-1].end_ms < JOIN_MS:
+                joined[-1] = joined[-1]._replace(end_ms=max(joined[-1].end_ms, end_ms))
             else:
-                joined.append(Mark(kind, start / per_ms, end / per_ms))
+                joined.append(Mark(kind, float(start_ms), float(end_ms)))
         found += joined
     return sorted(found, key=lambda mark: mark.start_ms)[:MOST_MARKS]
+
+
+def longest_pause(audio: Audio, until_ms: float) -> list[Mark]:
+    """The longest pause between two sounds that begins before `until_ms`, as a mark; none where there is none."""
+    from pytest_voiceloop.measure.edges import audible_spans
+
+    per_ms = audio.rate_hz / 1000
+    spans = audible_spans(audio.samples, audio.rate_hz)
+    pauses = [Mark("ended", end / per_ms, start / per_ms) for (_, end), (start, _) in pairwise(spans)]
+    before = [pause for pause in pauses if pause.start_ms < until_ms]
+    return [max(before, key=lambda pause: pause.end_ms - pause.start_ms)] if before else []
 
 
 def data_uri(audio: Audio) -> str:

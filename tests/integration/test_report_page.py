@@ -113,7 +113,7 @@ def until(page, condition):
 def test_the_page_renders_silently_and_asks_nobody(visit, address):
     page = visit(address)
     page.wait_for_load_state("networkidle")
-    assert page.title() == "voiceloop: 1 test failed, 2 budgets missed, 4 of 5 turns ok, 1 timeout"
+    assert page.title() == "voiceloop: 1 test failed, 2 budgets missed, 4 of 5 turns completed, 1 timeout"
     assert page.said == []
     assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
 
@@ -192,6 +192,17 @@ def test_it_plays_by_keyboard(visit, address):
     page.locator("#turn-2 input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     assert "ms after T0" in page.locator("#turn-2 input[type=range]").get_attribute("aria-valuetext")
+
+
+def test_what_is_to_be_looked_at_first_can_be_heard_there(visit, address):
+    page = visit(address)
+    button = page.locator(".look button[data-turn='2']").first
+    button.click()
+    until(page, "document.querySelector('#turn-2 audio[data-side=reply]').currentTime > 0.1")
+    assert button.inner_text().startswith("⏸")
+    button.click()
+    until(page, "document.querySelector('#turn-2 audio[data-side=reply]').paused")
+    assert button.inner_text().startswith("▶")
 
 
 def test_it_reads_without_its_script(visit, address):

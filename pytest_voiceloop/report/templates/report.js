@@ -8,9 +8,14 @@ for (const call of document.querySelectorAll(".call")) {
   if (!sounds.length) continue;
   const start = Number(call.dataset.start), end = Number(call.dataset.end);
   const slider = call.querySelector("input[type=range]");
-  const buttons = [...call.querySelectorAll("button[data-play]")];
+  const buttons = [call, document.querySelector(".look")].flatMap((place) =>
+    place ? [...place.querySelectorAll(`button[data-turn="${call.dataset.turn}"]`)] : []);
   let at = start, until = end, playing = [], before = 0, frame = 0, pressed = null;
 
+  const mark = (button, plays) => {
+    button.setAttribute("aria-pressed", plays);
+    button.firstChild.data = button.firstChild.data.replace(plays ? "▶" : "⏸", plays ? "⏸" : "▶");
+  };
   const show = () => {
     call.classList.add("moved");
     call.style.setProperty("--cursor", `${100 * (at - start) / (end - start)}%`);
@@ -22,7 +27,7 @@ for (const call of document.querySelectorAll(".call")) {
     frame = 0;
     playing = [];
     for (const sound of sounds) sound.element.pause();
-    for (const button of buttons) button.setAttribute("aria-pressed", "false");
+    for (const button of buttons) mark(button, false);
   };
   // The cursor follows what is heard; between caller and reply nothing is, and the clock moves it.
   const move = (now) => {
@@ -48,7 +53,7 @@ for (const call of document.querySelectorAll(".call")) {
     at = from;
     until = Math.min(end, Math.max(...those.map((sound) => sound.at + sound.ms)));
     pressed = button;
-    if (button) button.setAttribute("aria-pressed", "true");
+    if (button) mark(button, true);
     before = performance.now();
     frame = requestAnimationFrame(move);
   };
@@ -56,6 +61,7 @@ for (const call of document.querySelectorAll(".call")) {
   for (const button of buttons) {
     const those = of(button.dataset.play);
     button.disabled = !those.length;
+    button.hidden = false;
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-pressed") === "true") stop();
       else play(those, Math.min(...those.map((sound) => sound.at)), button);

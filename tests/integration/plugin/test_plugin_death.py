@@ -100,7 +100,7 @@ def test_a_page_is_made_from_the_journal_of_a_run_that_was_killed(repository):
     assert page.count('src="data:audio/') == 2, "the caller and the reply"
     told = repository.pytester.run(*REPORT, kept, "--format", "text")
     assert told.ret == 0
-    told.stdout.fnmatch_lines(["=== *SCRIPTED*", "voiceloop: 1 test unfinished, 1 of 1 turn ok*"])
+    told.stdout.fnmatch_lines(["=== *SCRIPTED*", "voiceloop: 1 test unfinished, 1 of 1 turn completed*"])
 
 
 TIMES_OUT = """

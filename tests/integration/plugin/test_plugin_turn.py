@@ -33,6 +33,7 @@ def test_a_turn_is_measured_shown_and_kept(repository):
     (turn,) = record["turns"]
     assert (turn["status"], turn["flags"], turn["missing"], turn["pace"]) == ("ok", [], [], "asap")
     assert None not in turn["events_ms"].values()
+    assert turn["playout"]["pauses_ms"] == sorted(turn["playout"]["pauses_ms"])
     assert document["summary"][0]["turns"] == 1
     counters = turn["counters"]
     assert (counters["whisper_passes"], counters["llama_tokens"]) == (1, 7)
@@ -50,7 +51,7 @@ def test_a_turn_is_measured_shown_and_kept(repository):
     result.stdout.fnmatch_lines(
         ["*scripted · booting whisper", "*SCRIPTED (no model) ok *", "script| written: *run.json"]
     )
-    result.stdout.fnmatch_lines(["* written: *report.html", "* === *SCRIPTED*", "* voiceloop: 1 of 1 turn ok*"])
+    result.stdout.fnmatch_lines(["* written: *report.html", "* === *SCRIPTED*", "* voiceloop: 1 of 1 turn completed*"])
     assert "SCRIPTED" in (repository.results / "report.html").read_text()
 
     # Files: voices are personal data, which git must not see.
@@ -72,4 +73,4 @@ def test_quiet_runs_show_no_progress(repository):
     result = repository.run("-q")
     result.stdout.no_fnmatch_line("*booting*")
     result.stdout.no_fnmatch_line("*SCRIPTED (no model) ok*")
-    result.stdout.fnmatch_lines(["script| voiceloop: 1 of 1 turn ok*"])
+    result.stdout.fnmatch_lines(["script| voiceloop: 1 of 1 turn completed*"])

@@ -31,7 +31,7 @@ def test_workers_make_the_same_records_and_hold_latency_against_nobody(repositor
     result = repository.run("-n", "2", "--voiceloop-report=html")
     result.assert_outcomes(passed=1, failed=1)
     shared = repository.document
-    result.stdout.fnmatch_lines(["script| voiceloop: 1 test failed, 2 budgets missed, 2 of 2 turns ok*"])
+    result.stdout.fnmatch_lines(["script| voiceloop: 1 test failed, 2 budgets missed, 2 of 2 turns completed*"])
     result.stdout.no_fnmatch_line("*booting*")
 
     def by_name(document):

@@ -57,11 +57,13 @@ def test_a_pause_before_a_marker_is_the_senders_own():
 
 def test_what_is_heard_in_time_has_the_pauses_but_no_jitter():
     late = [arrival(0, 0), arrival(1, 20.4), arrival(2, 90.4), arrival(4, 400, marker=True)]
-    samples = with_pauses(playout(late))
+    samples, pauses = with_pauses(playout(late))
     # 40 ms of sound, 50 ms of pause, a packet, a lost one, the pause to 400 ms, and the last packet.
     loud = np.flatnonzero(np.abs(samples) > 0.1) / 8
     assert loud[[0, 319, 320, 479, 480, -1]].tolist() == [0, 39.875, 90, 109.875, 399.5, 419.375]
-    assert with_pauses(playout([])).shape == (0,)
+    assert [(start / 8, end / 8) for start, end in pauses] == [(40, 90), (130, 399.5)]
+    nothing, none = with_pauses(playout([]))
+    assert (nothing.shape, none) == ((0,), [])
 
 
 def test_a_lost_packet_is_20_ms_of_silence():

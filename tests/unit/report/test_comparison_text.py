@@ -104,5 +104,5 @@ def test_the_command_speaks_json(files, capsys):
 def test_a_run_that_got_worse_has_failed_and_says_so_first():
     worse = run(slower_ms=300) | {"comparisons": [SLOWER]}
     found = reading.verdict(worse)
-    assert (found.state, found.sentence) == ("failed", "regressed against main, 14 of 14 turns ok")
+    assert (found.state, found.sentence) == ("failed", "regressed against main, 14 of 14 turns completed")
     assert findings(worse, list(reading.entries(worse)))[0].kind == "Compared"

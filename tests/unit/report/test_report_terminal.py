@@ -77,7 +77,7 @@ def test_a_time_out_names_event_and_link():
     text = shown(one_test(turn(missing=SILENT), outcome="failed"))
     assert "TIMEOUT" in text
     assert "T3_FIRST never came: the link tts -> outbound (the reply's first audio)" in text
-    assert text.splitlines()[-1] == "voiceloop: 1 test failed, 0 of 1 turn ok, 1 timeout"
+    assert text.splitlines()[-1] == "voiceloop: 1 test failed, 0 of 1 turn completed, 1 timeout"
 
 
 def test_a_reply_that_never_stopped_says_so():

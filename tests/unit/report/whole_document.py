@@ -38,7 +38,14 @@ CALIBRATION = {"before_ms": 25.0, "after_ms": 26.0}
 MEASURED = {
     "work_ms": {"stt": 400.0, "llm_first": 80.0, "llm": 220.0, "tts": None},
     "sound": {"made": Sound(0.0, 8.0, 3500.0, 15.0, -20.0, 0.0, 4.1), "heard": Sound()},
-    "playout": {"lost": 1, "duplicated": 0, "reordered": 0, "underruns": 2, "begins_ms": 910.0},
+    "playout": {
+        "lost": 1,
+        "duplicated": 0,
+        "reordered": 0,
+        "underruns": 2,
+        "begins_ms": 910.0,
+        "pauses_ms": [[1200.0, 1260.0]],
+    },
     "counters": {
         "caller_frames": 123,
         "pacer_late_max_ms": 1.5,

@@ -12,10 +12,11 @@ from pytest_voiceloop import settings
 from pytest_voiceloop.run import BUDGETS, MEASURED, RUN, Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pytest_voiceloop.call.alone import KokoroAlone, LlamaAlone, OutboundAlone, WhisperAlone
     from pytest_voiceloop.call.corpus import Corpus, Utterance
+    from pytest_voiceloop.call.faults import Fault, Faults
     from pytest_voiceloop.call.live import LiveStack
     from pytest_voiceloop.call.selftest import SelfTest
     from pytest_voiceloop.call.simulator import Simulator
@@ -49,19 +50,19 @@ def voiceloop_stack_spec(pytestconfig: pytest.Config, voiceloop_pace: Literal["a
 @pytest.fixture(scope="session")
 def voiceloop_stack(pytestconfig: pytest.Config, voiceloop_stack_spec: StackSpec) -> Iterator[LiveStack]:
     """The booted stack, shared by the session's tests."""
+    from pytest_voiceloop.call.faults import FaultError, slowed
     from pytest_voiceloop.stack.spec import SpecError
 
-    run = pytestconfig.stash[RUN]
-    spec = voiceloop_stack_spec
-    wrong = ""
+    run, spec = pytestconfig.stash[RUN], voiceloop_stack_spec
+    standing, wrong = [], ""
     try:
         for service, delay_ms in run.settings.slow.items():
-            spec = spec.slowed(service, delay_ms)
-    except SpecError as error:
+            standing.append(slowed(service, delay_ms, spec))
+    except (SpecError, FaultError) as error:
         wrong = f"--voiceloop-slow={service}: {error}"
     if wrong:
         pytest.fail(wrong, pytrace=False)
-    with booted(run, spec, f"stack-{spec.pace}") as live:
+    with booted(run, spec, f"stack-{spec.pace}", standing=standing) as live:
         yield live
 
 
@@ -99,6 +100,14 @@ def voiceloop_simulator(
     """A caller; the call starts with its first `say` and ends with the test."""
     with simulated(request, voiceloop_stack, voiceloop_base_stack) as simulator:
         yield simulator
+
+
+@pytest.fixture
+def voiceloop_faults(request: pytest.FixtureRequest) -> Faults:
+    """What is done to the stack on purpose in this test: `inject(kind, where, …)`, `lift()`, and the marker's."""
+    from pytest_voiceloop.markers import faults_of
+
+    return faults_of(request.node)
 
 
 @pytest.fixture(scope="session")
@@ -169,8 +178,9 @@ def voiceloop_selftest(pytestconfig: pytest.Config) -> SelfTest:
 def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack | None = None) -> Iterator[Simulator]:
     """A caller on a live stack, whose turns are the test's. What has died since the last test is started again."""
     from pytest_voiceloop.call import replay
+    from pytest_voiceloop.call.faults import FaultError, check
     from pytest_voiceloop.call.simulator import Simulator, Version
-    from pytest_voiceloop.markers import check_pace, invisible, judge_turns, parse, with_profile
+    from pytest_voiceloop.markers import check_pace, faults_of, invisible, judge_turns, parse, with_profile
     from pytest_voiceloop.stack.process import StackError
 
     run = request.config.stash[RUN]
@@ -186,6 +196,12 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
     wrong = invisible(item.stash[BUDGETS], live.tapped, judged=judged)
     if run.scripts and (why := replay.obstacle(live.spec)):
         wrong = f"--voiceloop-replay: {why}"
+    faults = faults_of(item)
+    try:
+        for one in faults.in_force:
+            check(one, live.spec)
+    except FaultError as error:
+        wrong = f"{item.nodeid}: {error}"
     for version in filter(None, (live, base)):
         for process in version.running.processes:
             if process.popen.poll() is not None:
@@ -207,6 +223,7 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
         warmup=run.settings.warmup,
         on_turn=lambda turn, capture: run.keep(item, live, turn, capture),
         script=lambda utterance, index: run.scripts.get((utterance, index)),
+        faults=faults,
         base=Version(base, lambda *kept: run.keep(item, base, *kept, base=True)) if base else None,
         undecided=lambda: run.settings.inconclusive == "extend" and undecided(),
         planned=item.stash[MEASURED].plan,
@@ -218,8 +235,10 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
 
 
 @contextlib.contextmanager
-def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Iterator[LiveStack]:
-    """A live stack; a missing prerequisite skips, or fails with ``--voiceloop-require``."""
+def booted(
+    run: Run, spec: StackSpec, name: str, *, base: bool = False, standing: Sequence[Fault] = ()
+) -> Iterator[LiveStack]:
+    """A live stack with `standing` faults; a missing prerequisite skips, or fails with ``--voiceloop-require``."""
     from pytest_voiceloop.call.live import live_stack
     from pytest_voiceloop.report.journal import append
     from pytest_voiceloop.run import services_json
@@ -243,6 +262,7 @@ def booted(run: Run, spec: StackSpec, name: str, *, base: bool = False) -> Itera
                     progress=lambda text: run.say(
                         f"  {'base · ' if base else ''}{'scripted · ' if spec.scripted else ''}{text}"
                     ),
+                    standing=standing,
                 )
             )
             for service in services_json(live, base=base):
@@ -283,6 +303,7 @@ __all__ = [
     "voiceloop_base_spec",
     "voiceloop_base_stack",
     "voiceloop_corpus",
+    "voiceloop_faults",
     "voiceloop_kokoro",
     "voiceloop_llama",
     "voiceloop_outbound",

@@ -1,4 +1,4 @@
-"""The markers `latency` and `quality`: parsed and checked at collection, judged after the test."""
+"""The markers `latency`, `quality` and `fault`: parsed and checked at collection, judged after the test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_voiceloop.call.faults import Fault, FaultError, Faults, fault
 from pytest_voiceloop.measure.budgets import Budget, Verdict, check_n, judge, judge_rate
 from pytest_voiceloop.measure.statistics import bootstrap_ratio
 from pytest_voiceloop.measure.timeline import COMPLETE, FIRST_AUDIO, WHERE, expected_events, ledger
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, QUALITY_METRICS, Turn, latency_ms
+from pytest_voiceloop.run import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 LATENCY_SHAPE = 'latency(total="2s", stt="500ms", voice_to_voice=…, percentile=95)'
 QUALITY_SHAPE = "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02)"
+FAULT_SHAPE = 'fault("reset", "llm_tts", item=2), fault("restart", "kokoro", at="t0", after="100ms")'
 NEED_A_JUDGE = ("total", "retranscription", "loop_wer")
 MOST_ERRORS = 3
 """A service that answers every try with the same error need not be quoted each time."""
@@ -38,6 +41,23 @@ def parse(item: pytest.Item) -> tuple[Budget, ...]:
         for budget in found:
             budgets.setdefault(budget.metric, budget)
     return tuple(budgets.values())
+
+
+def faults_of(item: pytest.Item) -> Faults:
+    """The faults of a test: at first those of its markers, the outermost first. Raises pytest.UsageError naming it."""
+    if FAULTS not in item.stash:
+        item.stash[FAULTS] = Faults([_fault(mark, item) for mark in reversed(list(item.iter_markers("fault")))])
+    return item.stash[FAULTS]
+
+
+def _fault(mark: pytest.Mark, item: pytest.Item) -> Fault:
+    source = f"@pytest.mark.fault on {item.nodeid}"
+    if not 1 <= len(mark.args) <= 2 or not all(isinstance(word, str) for word in mark.args):
+        raise pytest.UsageError(f"{source}: takes a kind and where it strikes: {FAULT_SHAPE}")
+    try:
+        return fault(*mark.args, **mark.kwargs)
+    except FaultError as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
 
 
 def with_profile(budgets: Sequence[Budget], profile: Sequence[Budget], pace: str) -> tuple[Budget, ...]:
@@ -175,3 +195,25 @@ def describe_failures(turns: Sequence[Turn]) -> list[str]:
         for number, turn in enumerate(turns, start=1)
         if not turn.warmup and turn.status in ("timeout", "failed")
     ]
+
+
+def never_struck(faults: Sequence[Fault], turns: Sequence[Turn]) -> list[str]:
+    """One sentence for each fault that struck in no turn: a test that passes then has shown nothing."""
+    struck = {record["line"] for turn in turns for record in turn.faults}
+    return [
+        f"{one} never struck in {len(turns)} turn{'s' * (len(turns) != 1)}: its moment ({_moment(one)}) did not come"
+        for one in dict.fromkeys(faults)
+        if str(one) not in struck
+    ]
+
+
+def _moment(one: Fault) -> str:
+    counted = {
+        "items": f"item {one.item} on {one.where}",
+        "turn": "something that passes there",
+        "t0": "the end of the speech",
+        "middle": "the middle of the speech",
+        "start": "the start of the turn",
+    }
+    after = f" and {one.after_ms:g} ms" if one.after_ms else ""
+    return counted.get(one.moment, f"item {one.item} on {one.moment}") + after

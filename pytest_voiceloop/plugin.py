@@ -9,7 +9,7 @@ import pytest
 
 from pytest_voiceloop import settings
 from pytest_voiceloop.fixtures import *  # noqa: F403 (the fixtures are the plugin's; fixtures.__all__ lists them)
-from pytest_voiceloop.run import BUDGETS, MEASURED, PLACE, RUN, Collector, Measured, new_run
+from pytest_voiceloop.run import BUDGETS, FAULTS, MEASURED, PLACE, RUN, Collector, Measured, new_run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -30,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for description in (
         "pipeline: speaks with a whole voice stack; run these tests with -m pipeline",
         'latency(total="2s", stt="500ms", ..., percentile=95): fail the test when a stage or total takes longer',
+        'fault("reset", "llm_tts", item=2): do this to the stack on purpose in each turn of the test',
         "quality(transcript_wer=0.2, loop_wer=0.1, cut_off_rate=0.02): fail the test when more words are lost",
     ):
         config.addinivalue_line("markers", description)
@@ -79,6 +80,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 looked_at = True
             item.stash[BUDGETS] = markers.parse(item)
             markers.check_pace(item.stash[BUDGETS], _pace(item))
+            markers.faults_of(item)
         except pytest.UsageError as error:
             if not config.stash[RUN].worker:
                 raise
@@ -106,6 +108,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(item.stash[UNUSABLE], pytrace=False)
     if BUDGETS in item.stash:
         item.stash[MEASURED] = Measured()
+        if FAULTS in item.stash:
+            del item.stash[FAULTS]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,9 +11,9 @@ import pytest
 
 from pytest_voiceloop import baselines, markers
 from pytest_voiceloop.measure.turn import LATENCY_METRICS, Turn, latency_ms
-from pytest_voiceloop.report import comparison, document, files, journal, junit, reading, render, terminal
+from pytest_voiceloop.report import comparison, document, files, findings, journal, junit, reading, render, terminal
 from pytest_voiceloop.report.step_summary import step_summary
-from pytest_voiceloop.run import BUDGETS, MAKE_ROOM, MEASURED, RECORD, RUN, Run
+from pytest_voiceloop.run import BUDGETS, FAULTS, MAKE_ROOM, MEASURED, RECORD, RUN, Run
 from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def enforce(item: pytest.Item) -> None:
         for budget, verdict in measured.verdicts
         if verdict.verdict in failing and not (run.contended and budget.unit == "ms")
     ]
-    messages = [*unanswered, *(failure_message(*one, measured.turns) for one in over)]
+    faults = item.stash[FAULTS].given if FAULTS in item.stash else ()
+    untold = markers.never_struck(faults, measured.turns)
+    messages = [*unanswered, *untold, *(failure_message(*one, measured.turns) for one in over)]
     if messages:
         pytest.fail("\n\n".join(messages), pytrace=False)
 
@@ -76,11 +78,22 @@ def _ledger_lines(turn: Turn, budget: Budget) -> list[str]:
         worst_first = sorted(excess, key=lambda stage: -excess[stage])
         named = ", ".join(f"{stage} by {excess[stage]:.0f} ms" for stage in worst_first)
         lines.append(f"  over their targets: {named}; look at the logs of the services that own them")
-    lines += [
-        f"  injected: every frame into {fault['into']} was held back by {fault['ms']:g} ms (--voiceloop-slow)"
-        for fault in turn.faults
-    ]
+    lines += [f"  {line}" for line in injected([turn])]
     return lines + _word_lines(turn)
+
+
+def injected(turns: Sequence[Turn]) -> list[str]:
+    """What was done to the stack on purpose in turns of a test, when, and what does it again."""
+    return [
+        f"injected into call {turn.call_id}: {findings.fault_text(record)} (at {record['at_ms']:+.0f} ms); "
+        f"again: {visible(_again(record['line']))}"
+        for turn in turns
+        for record in turn.faults
+    ]
+
+
+def _again(line: str) -> str:
+    return line if line.startswith("--") else f"@pytest.mark.{line}"
 
 
 def _word_lines(turn: Turn) -> list[str]:
@@ -115,6 +128,8 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     if not measured.verdicts:
         measured.verdicts = markers.judge_turns(item.stash[BUDGETS], measured.turns) if measured.turns else []
     if report.failed:
+        if lines := injected(measured.turns):
+            report.sections.append(("voiceloop faults", "\n".join(lines)))
         report.sections += [(f"voiceloop log: {name}", tail) for name, tail in measured.log_tails() if tail]
     record = {
         "nodeid": item.nodeid,

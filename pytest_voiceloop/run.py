@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_voiceloop.call.faults import Faults
     from pytest_voiceloop.call.line import Capture
     from pytest_voiceloop.call.live import LiveStack
     from pytest_voiceloop.call.replay import Key, Script
@@ -231,6 +232,7 @@ class Run:
 RUN = pytest.StashKey[Run]()
 MEASURED = pytest.StashKey[Measured]()
 BUDGETS: pytest.StashKey[Sequence[Budget]] = pytest.StashKey()
+FAULTS: pytest.StashKey[Faults] = pytest.StashKey()
 PLACE = pytest.StashKey[tuple[int, int]]()
 """Which test it is of those that say the corpus, one utterance each, and how many these are."""
 

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 VOID_LATENESS_MS = 20.0
 """A frame of speech that left later than this makes the turn void: the caller stammered, the stack did not."""
 
+HUNG_UP = "the caller hung up, on purpose"
+_LEFT = {"hung_up": HUNG_UP, "silent": "the caller said nothing, on purpose"}
+"""Where no reply was waited for, nothing is said of the stack."""
+
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
@@ -87,7 +91,12 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         transcript=_judged(said.text, " ".join(part.text for part in transcripts))
         if "stt_llm" in live.tapped and not any(frame.kind == "bytes" for part in transcripts for frame in part.frames)
         else Words(""),
-        reply=Reply(reply_text, made_s, tuple(text for part in replies for text in part.texts)),
+        # Where nobody saw it made, it is as long as it was heard.
+        reply=Reply(
+            reply_text,
+            made_s or len(heard.samples) / heard.rate_hz,
+            tuple(text for part in replies for text in part.texts),
+        ),
         heard=_judged(spoken_text, capture.judgement.text if capture.judgement else "") if judged else Words(""),
         events_ms={event: None if (us := events_us.get(event)) is None else us / 1000 for event in EVENTS},
         complete=ledger(COMPLETE, events_us, expected),
@@ -103,11 +112,7 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         machine=_machine(capture),
         void_because=void_because if status == "void" else (),
         replayed={"transcript": capture.script.transcript, "reply": capture.script.reply} if capture.script else None,
-        faults=tuple(
-            {"kind": "delay", "link": link.role, "into": link.target, "ms": link.delay_ms}
-            for link in live.spec.links
-            if link.delay_ms
-        ),
+        faults=capture.faults,
     )
 
 
@@ -133,6 +138,8 @@ def _void_because(capture: Capture) -> tuple[str, ...]:
     voiced = capture.pacing.lateness_ms[: capture.clip.speech_end // (RATE_HZ // 50) + 1]
     late_ms = max(voiced, default=0.0)
     stammer = f"a frame of the caller's speech left {late_ms:.0f} ms late (limit {VOID_LATENESS_MS:g} ms)"
+    if capture.ended_by in _LEFT:
+        return (_LEFT[capture.ended_by],)
     return (*([stammer] if late_ms > VOID_LATENESS_MS else ()), *machine.disturbances(capture.load))
 
 

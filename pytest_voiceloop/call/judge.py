@@ -90,6 +90,12 @@ def open_judge(live: LiveStack) -> Iterator[Judge]:
     asked = live.spec.judge
     with contextlib.ExitStack() as stack:
         if asked.protocol == "voiceloop":
+            if "stt_llm" not in live.greeted:
+                raise StackError(
+                    "the judge is a call of its own, and its transcript is read at a tap on the link stt_llm, which "
+                    "this stack does not have; tap it (tap = true), or name another judge ([judge], protocol = "
+                    '"openai", "wyoming" or "none")'
+                )
             call_id = stack.enter_context(live.slot(sink=True))
             mouth = stack.enter_context(open_mouth(live, call_id))
             wait_for_hello(live, call_id, roles=("stt_llm",))

@@ -8,15 +8,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytest_voiceloop.call.faults import TurnFaults
 from pytest_voiceloop.call.tap import Recorder, TapPoint, taps
 from pytest_voiceloop.stack.boot import RunningStack, boot
 from pytest_voiceloop.wire.protocols import LinkProtocol, protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_voiceloop.call.faults import Fault
     from pytest_voiceloop.call.replay import Script
+    from pytest_voiceloop.call.tap import Relay
     from pytest_voiceloop.measure.timeline import Role
     from pytest_voiceloop.stack.spec import Link, StackSpec
 
@@ -35,10 +38,25 @@ class LiveStack:
     """Whatever runs from this process down is our own load on the machine, and not foreign."""
     calls: list[str] = field(default_factory=list)
     """The calls that are open, without the judge's."""
+    standing: Sequence[Fault] = ()
+    """Faults that are in force all the time."""
+    turn_faults: dict[str, TurnFaults] = field(default_factory=dict)
+    """What is in force in a call's present turn, the standing ones included."""
+    spoken: Mapping[Link, LinkProtocol] = field(default_factory=dict)
+    """What each link speaks."""
+    relays: Sequence[Relay] = ()
+    """The connections through the taps."""
     _free: deque[int] = field(default_factory=deque)
+    _between_turns: TurnFaults | None = None
 
     def __post_init__(self) -> None:
         self._free.extend(self.spec.slots.ids())
+        if self.standing:
+            self._between_turns = TurnFaults(self.standing, self.spec, self.spoken)
+
+    def faults(self, call_id: str) -> TurnFaults | None:
+        """What is done on purpose to a call just now."""
+        return self.turn_faults.get(call_id, self._between_turns)
 
     @property
     def spec(self) -> StackSpec:
@@ -107,15 +125,31 @@ class LiveStack:
 
 @contextlib.contextmanager
 def live_stack(
-    spec: StackSpec, logs: Path, *, fixed_ports: bool = False, progress: Callable[[str], None] = lambda _: None
+    spec: StackSpec,
+    logs: Path,
+    *,
+    fixed_ports: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+    standing: Sequence[Fault] = (),
 ) -> Iterator[LiveStack]:
-    """Boot a stack and put it on the line until the context ends. Raises what `boot` raises, and ProtocolError."""
+    """Boot a stack and put it on the line until the context ends, with `standing` faults in force all the time.
+
+    Raises what `boot` raises, and ProtocolError.
+    """
     spoken = {link: protocol(link.protocol) for link in spec.links}
-    # A tap begins to listen when its target is ready: until then whoever connects is refused, as without a tap.
+    # A tap listens only while its target is ready: else whoever connects is refused, as without a tap.
     with boot(spec, logs, fixed_ports=fixed_ports, progress=progress) as running:
-        live = LiveStack(running)
+        live = LiveStack(running, standing=standing, spoken=spoken)
         points = list(_tap_points(live, spoken))
-        with taps(points, live.recorder, live.sinks.__contains__, live.scripts.get, live.whose):
+        with taps(
+            points,
+            live.recorder,
+            live.sinks.__contains__,
+            live.scripts.get,
+            live.whose,
+            live.faults,
+            running.is_up,
+        ) as live.relays:
             yield live
 
 

@@ -24,10 +24,14 @@ FRAME_NS = FRAME_MS * 1_000_000
 
 @dataclass(slots=True)
 class Pacing:
-    """How well the deadlines were kept. Lateness in ms of every frame that holds the clip."""
+    """How well the deadlines were kept. Lateness in ms of every frame that holds the clip.
+
+    `unheard_ns` is when nobody took a frame any more.
+    """
 
     start_ns: int
     lateness_ms: list[float]
+    unheard_ns: int | None = None
 
     def sample_ns(self, index: int) -> int:
         """When the caller had spoken the clip's samples before `index`."""
@@ -67,8 +71,10 @@ def pacing_in_background(
 
     def run() -> None:
         # A whisper that is gone is noticed, with its log, by whoever waits for its transcript.
-        with contextlib.suppress(OSError):
+        try:
             pace(clip, silence, send, pacing, done)
+        except OSError:
+            pacing.unheard_ns = time.monotonic_ns()
 
     thread = threading.Thread(target=run, name="pacer", daemon=True)
     thread.start()

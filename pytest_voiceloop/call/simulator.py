@@ -6,17 +6,21 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_voiceloop.call.assess import Occasion, measured
+from pytest_voiceloop.call.assess import HUNG_UP, Occasion, measured
 from pytest_voiceloop.call.corpus import Clip, Corpus, Utterance, as_utterance, load_clip
+from pytest_voiceloop.call.faults import Faults, check
 from pytest_voiceloop.call.line import Capture, Line, open_line
+from pytest_voiceloop.measure.durations import parse_ms
 from pytest_voiceloop.measure.turn import Turn, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from pytest_voiceloop.call.faults import Fault
     from pytest_voiceloop.call.live import LiveStack
     from pytest_voiceloop.call.replay import Script
+    from pytest_voiceloop.measure.recovery import Recovery
 
 
 EXTENDED = 2
@@ -39,7 +43,8 @@ class Simulator:
     `on_turn` receives every turn with its raw capture as soon as it is measured. `script` gives what is to be replayed
     for an utterance and a turn's index. With a `base`, another version of the stack, everything is said to both,
     turn about, and the base begins every second time. `undecided` says whether further turns would tell more. `planned`
-    is told how many turns `measure` is about to say, those apart that are said again.
+    is told how many turns `measure` is about to say, those apart that are said again. `faults` holds what is done to
+    the stack in each turn.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Simulator:
         base: Version | None = None,
         undecided: Callable[[], bool] = lambda: False,
         planned: Callable[[int], None] = lambda _: None,
+        faults: Faults | None = None,
     ) -> None:
         self._head = Version(live, on_turn)
         self._base = base
@@ -63,6 +69,7 @@ class Simulator:
         self._script = script
         self._undecided = undecided
         self._planned = planned
+        self._faults = Faults(()) if faults is None else faults
         self._call = contextlib.ExitStack()
         self._lines: dict[Version, Line] = {}
         self._said = 0
@@ -89,6 +96,8 @@ class Simulator:
             for version in self._versions(self._said)
         }
         self._said += 1
+        if HUNG_UP in turns[self._head].void_because:
+            self.hang_up()
         return turns[self._head]
 
     def measure(
@@ -120,6 +129,40 @@ class Simulator:
             turns += [turn for occasion in _round(clips, trial) for turn in self._answered(*occasion)]
         return Turns(tuple(turns))
 
+    def recover(
+        self,
+        clip: Utterance | Path | str,
+        text: str | None = None,
+        *,
+        beside: Utterance | Path | str | None = None,
+        beside_text: str | None = None,
+        patience: str = "5s",
+        within: str = "60s",
+    ) -> Recovery:
+        """Say an utterance while the faults strike, lift them, and say it again until a reply is heard whole.
+
+        It is said again when no whole reply has come `patience` after its end, and on a new call where the stack has
+        closed this one or was silent twice. With `beside` another call says that, over and over, meanwhile. Gives up
+        after `within`. These turns are judged by nobody and count for nothing else: they are reported like warm-up.
+
+        Raises CorpusError as `say` does, and FaultError where no fault is in force, or none struck.
+        """
+        from pytest_voiceloop.call.recovering import recover
+
+        self.hang_up()
+        mine, other = load_clip(as_utterance(clip, text)), beside and load_clip(as_utterance(beside, beside_text))
+        recovery = recover(
+            self._head.live,
+            mine,
+            self._checked(self._head),
+            beside=other or None,
+            on_turn=self._head.on_turn,
+            patience_s=parse_ms(patience, "patience") / 1000,
+            within_s=parse_ms(within, "within") / 1000,
+        )
+        self._faults.lift()
+        return recovery
+
     def hang_up(self) -> None:
         """End the call; `say` after it starts a new one."""
         self._lines = {}
@@ -147,10 +190,16 @@ class Simulator:
                 break
         return tries
 
+    def _checked(self, version: Version) -> list[Fault]:
+        """The faults that are in force. Raises FaultError for one that this stack cannot suffer."""
+        for one in self._faults.in_force:
+            check(one, version.live.spec)
+        return list(self._faults.in_force)
+
     def _measured(self, version: Version, line: Line, clip: Clip, occasion: Occasion) -> Turn:
         __tracebackhide__ = True
         script = self._script(clip.utterance.id, occasion.index)
-        capture = line.turn(clip, judged=self._judged, script=script)
+        capture = line.turn(clip, judged=self._judged, script=script, faults=self._checked(version))
         turn = version.on_turn(measured(capture, version.live, occasion, judged=self._judged), capture)
         if capture.broken:
             raise capture.broken

@@ -74,9 +74,34 @@ def _injected(counted: Sequence[reading.Entry]) -> Iterator[Finding]:
 
 def fault_text(fault: Mapping[str, Any]) -> str:
     """An injected fault in words."""
-    if fault.get("kind") == "delay" and "ms" in fault:
-        return f"every frame into {visible(fault.get('into', '?'))} was held back by {fault['ms']:g} ms"
-    return ", ".join(f"{visible(name)} {visible(value)}" for name, value in fault.items())
+    text = _FAULTS.get(fault.get("kind", ""), "{kind}")
+    shown = {name: value if isinstance(value, (int, float)) else visible(value) for name, value in fault.items()}
+    try:
+        return text.format_map(shown)
+    except (KeyError, ValueError):
+        # Of a newer version, which says more, or says it otherwise.
+        return ", ".join(f"{visible(name)} {visible(value)}" for name, value in fault.items())
+
+
+_FAULTS = {
+    "delay": "every frame into {into} was held back by {ms:g} ms",
+    "jitter": "every frame into {into} was held back by up to {ms:g} ms",
+    "stall": "what goes into {into} stood still for {ms:g} ms",
+    "drop": "something on its way into {into} was dropped",
+    "corrupt": "bytes on their way into {into} were changed",
+    "truncate": "the connection into {into} was cut in the middle of a frame",
+    "half_close": "the stream into {into} was ended, and the connection left open",
+    "reset": "the connection into {into} was reset",
+    "kill": "{service} was killed and started again",
+    "restart": "{service} was stopped and started again",
+    "pause": "{service} was paused for {ms:g} ms",
+    "noise": "the caller spoke in noise, {snr_db:g} dB below the speech",
+    "mulaw": "the caller spoke through 8 kHz µ-law",
+    "rtp_loss": "{percent:g} % of the packets to the caller were lost",
+    "rtp_jitter": "packets reached the caller up to {ms:g} ms late",
+    "silence": "the caller fell silent",
+    "hang_up": "the caller hung up",
+}
 
 
 def _broken(document: Mapping[str, Any], counted: Sequence[reading.Entry]) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report import comparison, reading, reliability
+from pytest_voiceloop.report import comparison, findings, reading, reliability
 from pytest_voiceloop.report.reading import milliseconds, ratio
 from pytest_voiceloop.text import cells, clipped, visible, wrapped
 
@@ -185,7 +185,7 @@ def _facts(turn: Mapping[str, Any], width: int) -> Iterator[Line]:
     if turn["flags"]:
         facts.append(f"flags: {visible(', '.join(turn['flags']))}")
     if turn.get("faults"):
-        facts.append(f"faults injected: {visible(turn['faults'])}")
+        facts.append(f"faults injected: {', '.join(map(findings.fault_text, turn['faults']))}")
     yield from _folded("; ".join(facts), "  ", width, 3)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,8 @@ _PORT_TRIES = 2
 class RunningStack:
     """A stack whose services are all ready. `restarts` lists services that died and were started again.
 
-    A service that ran before has no process here.
+    A service that ran before has no process here. `down` are those that are stopped on purpose just now, and `stopped`
+    all that ever were.
     """
 
     spec: StackSpec
@@ -32,11 +35,28 @@ class RunningStack:
     logs: Path
     processes: list[Process] = field(default_factory=list)
     restarts: list[str] = field(default_factory=list)
+    down: set[str] = field(default_factory=set)
+    stopped: list[str] = field(default_factory=list)
+    _ended: bool = False
+    _replacing: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
-        """Raise StackError if a service has died, with its exit code and log."""
+        """Raise StackError if a service has died, with its exit code and log; one that was ended on purpose has not."""
         for process in self.processes:
-            process.check()
+            if process.name not in self.down:
+                process.check()
+
+    def process(self, name: str) -> Process:
+        """The process of a service, as it runs now. Raises StackError for one that is not run here."""
+        for process in self.processes:
+            if process.name == name:
+                return process
+        raise StackError(f"{name} is no service that was started here")
+
+    def is_up(self, name: str) -> bool:
+        """Whether a service runs and is ready. One that was not started here is taken to be."""
+        own = [process for process in self.processes if process.name == name]
+        return not own or (name not in self.down and own[0].popen.poll() is None)
 
     def log_tails(self) -> list[tuple[str, str]]:
         """(service, the last lines of its log), in the order of the stack."""
@@ -50,11 +70,44 @@ class RunningStack:
             if process.name in self.restarts:
                 process.check()
             self.restarts.append(process.name)
+            with self._out_of_service(process.name):
+                self._replace(place)
+
+    def restart(self, name: str, number: signal.Signals, down: Callable[[], object]) -> None:
+        """End a service on purpose by a signal, start it again after `down()`, and wait until it is ready.
+
+        SIGTERM asks it as the end of the run does. Raises StackError if it does not come back.
+        """
+        process = self.process(name)
+        with self._out_of_service(name):
+            self.stopped.append(name)
+            if number == signal.SIGTERM:
+                process.stop()
+            else:
+                process.send_signal(number)
+                process.popen.wait()
+            down()
+            self._replace(self.processes.index(process))
+
+    @contextlib.contextmanager
+    def _out_of_service(self, name: str) -> Iterator[None]:
+        self.down.add(name)
+        try:
+            yield
+        finally:
+            self.down.discard(name)
+
+    def _replace(self, place: int) -> None:
+        process = self.processes[place]
+        service = self.spec.service(process.name)
+        life = (*self.restarts, *self.stopped).count(service.name) + 1
+        with self._replacing:
             process.stop()
-            service = self.spec.service(process.name)
-            # A log of its own: that of the first life says why it died.
-            self.processes[place] = self._spawn(service, f"{service.name}-{len(self.restarts) + 1}.log")
-            self._wait(service, self.processes[place])
+            if self._ended:
+                raise StackError(f"{service.name} is not started again, since the stack is being stopped")
+            # A log of its own: that of the life before says why it ended.
+            self.processes[place] = self._spawn(service, f"{service.name}-{life}.log")
+        self._wait(service, self.processes[place])
 
     def start(self, progress: Callable[[str], None]) -> None:
         """Start every service at once and wait until all are ready. Raises StackError."""
@@ -80,6 +133,8 @@ class RunningStack:
         Interrupted, it gives them none.
         """
         try:
+            with self._replacing:
+                self._ended = True
             for process in self.processes:
                 process.popen.terminate()
             for process in self.processes:

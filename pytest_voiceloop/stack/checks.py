@@ -128,8 +128,6 @@ def _check_links(spec: StackSpec) -> None:
             raise SpecError(
                 f"{where} goes to port {link.port!r}, which is UDP; a link is a TCP connection", *here, "to"
             )
-        if link.delay_ms and not link.tap:
-            raise SpecError(f"{where} has a delay but no tap; set tap=True, or take the delay away", *here, "tap")
         if roles & set(link.roles) or len(set(link.roles)) < len(link.roles):
             raise SpecError(
                 f"{where}: two links have the same role; each of stt_llm (T1), llm_tts (T2) and tts_out (T3) may "

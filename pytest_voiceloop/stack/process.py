@@ -131,6 +131,15 @@ class Process:
             f"--- last lines of {self.name} ---\n{tail}" if tail else "(the log is empty)"
         )
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the service and all that it started, past its shim. What has ended takes none."""
+        import psutil
+
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.popen.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+
     def stop(self) -> None:
         """End the service and all it started. Returns when nothing of it is left. A second call does nothing."""
         if self.lifeline < 0:

@@ -104,9 +104,8 @@ class Link:
 
     What passes in the direction that its protocol stamps is `role`'s: ``stt_llm`` the transcript (T1), ``llm_tts`` the
     reply's text (T2), ``tts_out`` the reply's audio (T3). `other` is the role of what passes the other way, where that
-    is seen on no link of its own: a language model's request holds the transcript. `delay_ms` makes the tap hold
-    whatever goes to `target` back after it was stamped, which slows `target` down. `tap` may be the port at which the
-    tap has to listen, for a source that cannot be told another.
+    is seen on no link of its own: a language model's request holds the transcript. `tap` may be
+    the port at which the tap has to listen, for a source that cannot be told another.
     """
 
     role: Role
@@ -116,7 +115,6 @@ class Link:
     protocol: str = "voiceloop-text"
     tap: bool | int = True
     other: Role | None = None
-    delay_ms: float = 0.0
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -256,15 +254,6 @@ class StackSpec:
             )
 
         return replace(self, services=tuple(map(of_it, self.services)))
-
-    def slowed(self, service: str, delay_ms: float) -> StackSpec:
-        """This stack with every frame into `service` held back by `delay_ms` at the tap. Raises SpecError."""
-        self.service(service)
-        if not any(link.target == service and link.tap for link in self.links):
-            targets = ", ".join(link.target for link in self.links if link.tap)
-            raise SpecError(f"no tapped link leads into {service!r}, so it cannot be slowed; {targets} can")
-        slow = tuple(replace(link, delay_ms=delay_ms) if link.target == service else link for link in self.links)
-        return replace(self, links=slow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,14 @@ class Framed:
         """A new connection."""
         return FramedConversation(self.layout)
 
+    def size(self, frame: Passed) -> int:
+        """How many bytes a frame has on the wire; what is garbled is none, and has none."""
+        if frame.kind == "garbled":
+            return 0
+        # HELLO has one word of header in each layout.
+        header = 12 if self.layout is Layout.AUDIO_OUT and frame.kind != "hello" else 4
+        return header + len(frame.payload)
+
 
 class FramedConversation:
     """One connection of frames."""

@@ -17,6 +17,9 @@ Direction = Literal["forward", "back"]
 """Forward is what the one that connects sends, back what it is answered."""
 Kind = Literal["hello", "text", "delta", "audio", "bytes", "end", "cancel", "bye", "failed", "garbled"]
 
+ITEMS: tuple[Kind, ...] = ("text", "delta", "audio", "bytes")
+"""What a link is there for, as against what stands between it."""
+
 
 class ProtocolError(ValueError):
     """A name that no protocol has; the message lists those that there are."""

@@ -193,3 +193,14 @@ def repository(pytester, monkeypatch, schema_problems):
     # Also those that no test looked into.
     for path in made.path.glob("**/run.json"):
         made.documented(path)
+
+
+@pytest.fixture
+def two_clips(repository):
+    """A repository with clip.wav and long.wav, whose replies sound different: kokoro's tone is as long as the text.
+
+    Whisper hears one "la" per 100 ms of sound.
+    """
+    repository.stack(whisper=["--script-text", "{la}"])
+    repository.write_clip(repository.path / "long.wav", repository.speech(duration_s=1.1))
+    return repository

@@ -4,20 +4,34 @@ import contextlib
 import itertools
 import random
 import socket
-import struct
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tapped import (
+    AUDIO,
+    HELLO,
+    PATIENCE_S,
+    SPOKEN,
+    TEXT,
+    Upstream,
+    free_port,
+    is_reset,
+    read,
+    read_to_the_end,
+    reset,
+    tapped,
+    until,
+)
 
+from pytest_voiceloop.call.faults import fault
 from pytest_voiceloop.call.tap import Recorder, TapPoint, taps
 from pytest_voiceloop.stack.spec import HOST, Link
 from pytest_voiceloop.wire.frames import (
@@ -27,40 +41,6 @@ from pytest_voiceloop.wire.frames import (
     encode_hello,
     encode_text,
 )
-from pytest_voiceloop.wire.protocols import protocol
-
-PATIENCE_S = 20.0
-TEXT = Link("stt_llm", "ear", "brain", "listen")
-SPOKEN = protocol("voiceloop-text")
-AUDIO = Link("tts_out", "mouth", "line", "listen", "voiceloop-audio")
-HELLO = encode_hello("151")
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.005)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
-
-
-class Upstream:
-    """The target of a link, played by the test: it accepts one connection at a time."""
-
-    def __init__(self) -> None:
-        self.listener = socket.create_server((HOST, 0))
-        self.listener.settimeout(PATIENCE_S)
-        self.port: int = self.listener.getsockname()[1]
-
-    def accept(self) -> socket.socket:
-        connection, _ = self.listener.accept()
-        connection.settimeout(PATIENCE_S)
-        return connection
 
 
 @pytest.fixture(scope="module")
@@ -68,57 +48,6 @@ def upstream() -> Iterator[Upstream]:
     made = Upstream()
     with made.listener:
         yield made
-
-
-class Tapped:
-    """A tap, and how to dial it."""
-
-    def __init__(self, recorder: Recorder, port: int) -> None:
-        self.recorder = recorder
-        self.port = port
-
-    def dial(self, first: bytes = HELLO) -> socket.socket:
-        connection = socket.create_connection((HOST, self.port), timeout=PATIENCE_S)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(first)
-        return connection
-
-    def kinds(self, call_id: str = "151") -> list[str]:
-        return [crossing.kind for crossing in self.recorder.of(call_id)]
-
-
-@contextlib.contextmanager
-def tapped(upstream: int | None, link: Link = TEXT, sinks: frozenset[str] = frozenset()) -> Iterator[Tapped]:
-    recorder, port = Recorder(), free_port()
-    with taps(
-        [TapPoint(link, protocol(link.protocol), port, upstream and (HOST, upstream))], recorder, sinks.__contains__
-    ):
-        yield Tapped(recorder, port)
-
-
-def read(connection: socket.socket, size: int) -> bytes:
-    got = b""
-    while len(got) < size and (data := connection.recv(65_536)):
-        got += data
-    return got
-
-
-def read_to_the_end(connection: socket.socket) -> bytes:
-    return read(connection, 1 << 40)
-
-
-def is_reset(connection: socket.socket) -> bool:
-    """Read until the stream ends, and say whether a reset ended it."""
-    try:
-        read_to_the_end(connection)
-    except ConnectionResetError:
-        return True
-    return False
-
-
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 # --- bytes
@@ -400,11 +329,12 @@ def test_another_call_than_the_sinks_is_forwarded(upstream: Upstream) -> None:
 # --- delay
 
 DELAY_MS = 150.0
-SLOW = replace(TEXT, delay_ms=DELAY_MS)
+SLOW = fault("delay", "brain", duration=f"{DELAY_MS}ms")
+VERY_SLOW = fault("delay", "brain", duration="60s")
 
 
 def test_a_delay_holds_every_frame_back_and_stamps_its_arrival(upstream: Upstream) -> None:
-    with tapped(upstream.port, SLOW) as tap, tap.dial() as near, upstream.accept() as far:
+    with tapped(upstream.port, faults=[SLOW]) as tap, tap.dial() as near, upstream.accept() as far:
         read(far, len(HELLO))
         for number in range(3):
             sent = time.monotonic_ns()
@@ -418,7 +348,7 @@ def test_a_delay_holds_every_frame_back_and_stamps_its_arrival(upstream: Upstrea
 
 
 def test_delayed_frames_keep_their_distance_and_order(upstream: Upstream) -> None:
-    with tapped(upstream.port, SLOW) as tap, tap.dial() as near, upstream.accept() as far:
+    with tapped(upstream.port, faults=[SLOW]) as tap, tap.dial() as near, upstream.accept() as far:
         for number in range(50):
             near.sendall(encode_text(f"{number:02d}"))
         # All of them were read at once: fifty delays one after another would be seven seconds.
@@ -428,13 +358,17 @@ def test_delayed_frames_keep_their_distance_and_order(upstream: Upstream) -> Non
 
 
 def test_the_end_of_a_delayed_stream_comes_after_its_last_frame(upstream: Upstream) -> None:
-    with tapped(upstream.port, SLOW) as tap, tap.dial(HELLO + encode_text("last")) as near, upstream.accept() as far:
+    with (
+        tapped(upstream.port, faults=[SLOW]) as tap,
+        tap.dial(HELLO + encode_text("last")) as near,
+        upstream.accept() as far,
+    ):
         near.shutdown(socket.SHUT_WR)
         assert read_to_the_end(far) == HELLO + encode_text("last")
 
 
 def test_answers_are_not_delayed(upstream: Upstream) -> None:
-    with tapped(upstream.port, replace(SLOW, delay_ms=60_000.0)) as tap, tap.dial() as near, upstream.accept() as far:
+    with tapped(upstream.port, faults=[VERY_SLOW]) as tap, tap.dial() as near, upstream.accept() as far:
         far.sendall(b"now")
         assert read(near, 3) == b"now"
 
@@ -482,16 +416,16 @@ def source_does_not_read(near: socket.socket, far: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("state", [idle, over, source_reset, target_ended, target_does_not_read, source_does_not_read])
-@pytest.mark.parametrize("delay_ms", [0.0, 60_000.0], ids=["", "delayed"])
-def test_closing_leaves_no_thread_and_no_socket(state, delay_ms: float, upstream: Upstream) -> None:
+@pytest.mark.parametrize("faults", [[], [VERY_SLOW]], ids=["", "delayed"])
+def test_closing_leaves_no_thread_and_no_socket(state, faults, upstream: Upstream) -> None:
     threads, sockets = threading.active_count(), sockets_open()
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         with contextlib.ExitStack() as ending:
-            with tapped(upstream.port, replace(TEXT, delay_ms=delay_ms)) as tap:
+            with tapped(upstream.port, faults=faults) as tap:
                 near = ending.enter_context(tap.dial())
                 far = ending.enter_context(upstream.accept())
-                if not (delay_ms and state is idle):
+                if not (faults and state is idle):
                     state(near, far)
             # Nothing of the tap is left while its two peers are still there.
             assert threading.active_count() == threads

@@ -35,7 +35,7 @@ STAR = StackSpec(
     LINKS,
     {},
     scripted=True,
-    caller=Caller("websocket", {"url": "ws://{agent.ws}/"}, "quiescence"),
+    caller=Caller("websocket", {"url": "ws://{agent.ws}/", "reply_rate_hz": 24_000}, "quiescence"),
     judge=Judge("openai", "ears", "http"),
 )
 
@@ -71,7 +71,9 @@ def test_the_reply_is_heard_as_it_was_sent(turn) -> None:
 
 
 def test_a_message_can_end_the_reply(tmp_path) -> None:
-    caller = Caller("websocket", {"url": "ws://{agent.ws}/", "end_message": "reply-complete"}, "end")
+    caller = Caller(
+        "websocket", {"url": "ws://{agent.ws}/", "reply_rate_hz": 24_000, "end_message": "reply-complete"}, "end"
+    )
     turn = one_turn(replace(STAR, caller=caller), tmp_path)
     assert "ended_by_quiescence" not in turn.flags
     assert turn.events_ms["t4_last"] is not None

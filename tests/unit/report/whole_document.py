@@ -92,10 +92,16 @@ def whole_turn(*arguments, **changes):
 
 def whole():
     """A test that failed, one that lost words, hostile ones, and one without an end; what was measured of each."""
-    fault = {"kind": "delay", "link": "llm_tts", "into": "kokoro", "ms": 50.0}
+    fault = {"kind": "delay", "link": "llm_tts", "into": "kokoro", "ms": 50.0, "at_ms": -1200.5}
+    fault["line"] = 'fault("delay", "llm_tts", duration="50ms")'
+    others = (
+        {"kind": "restart", "service": "kokoro", "at_ms": 12.25, "line": 'fault("restart", "kokoro")'},
+        {"kind": "noise", "snr_db": 10.0, "at_ms": -1200.5, "line": 'fault("noise", snr_db=10, seed=0)'},
+        {"kind": "rtp_loss", "percent": 5.0, "at_ms": -1200.5, "line": 'fault("rtp_loss", percent=5, seed=0)'},
+    )
     turns = [
         whole_turn(warmup=True),
-        whole_turn("sheet", faults=(fault,)),
+        whole_turn("sheet", faults=(fault, *others)),
         whole_turn("well", index=1, slower_ms=300, flags=("split",), repeat=1),
         whole_turn("box", status="void", void_because=("other programs took 40 % of the processors' time",)),
     ]

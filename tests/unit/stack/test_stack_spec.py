@@ -35,7 +35,6 @@ def test_a_stack_that_fits_is_accepted() -> None:
         ((EAR, BRAIN), (replace(LINK, source="x", target="y"),), "joins no service of this stack"),
         ((EAR, BRAIN), (replace(LINK, port="hear"),), "which brain does not declare; it has listen, tell"),
         ((EAR, BRAIN), (replace(LINK, port="tell"),), "which is UDP"),
-        ((EAR, BRAIN), (replace(LINK, delay_ms=5, tap=False),), "has a delay but no tap"),
         ((EAR, BRAIN), (LINK, LINK), "two links have the same role"),
         ((replace(EAR, command=("ear", "{brian.listen}")), BRAIN), (), "asks for {brian.listen}, which nothing"),
         ((replace(EAR, env={"BRAIN": "{brain.hear}"}), BRAIN), (), "asks for {brain.hear}, which nothing declares"),
@@ -100,28 +99,7 @@ def test_other_braces_are_left_alone() -> None:
     assert ADDRESSES.fill("ear", '{"json": {"a": 1}} ${HOME} {x}', Slots()) == '{"json": {"a": 1}} ${HOME} {x}'
 
 
-# --- slowed, only
-
-
-def test_slowed_delays_every_frame_into_the_service() -> None:
-    slow = stack().slowed("brain", 1000)
-    assert [link.delay_ms for link in slow.links] == [1000]
-
-
-def test_slowed_leaves_the_stack_as_it_was() -> None:
-    before = stack()
-    before.slowed("brain", 1000)
-    assert before.links == (LINK,)
-
-
-def test_a_service_without_tap_cannot_be_slowed() -> None:
-    with pytest.raises(SpecError, match="no tapped link leads into 'ear', so it cannot be slowed; brain can"):
-        stack().slowed("ear", 1000)
-
-
-def test_an_unknown_service_cannot_be_slowed() -> None:
-    with pytest.raises(SpecError, match="no service is called 'x'"):
-        stack().slowed("x", 1000)
+# --- only
 
 
 def test_only_one_service_has_the_harness_for_neighbours() -> None:

@@ -1,0 +1,124 @@
+"""Faults that come at their own time in a turn, rather than with what passes: each waits in a thread for its moment."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from pytest_voiceloop.call.corpus import RATE_HZ
+from pytest_voiceloop.call.faults import KINDS, ROLES, SPOKEN_MOMENTS, sample_of
+from pytest_voiceloop.stack.process import StackError
+from pytest_voiceloop.wire.protocols import ITEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_voiceloop.call.corpus import Clip
+    from pytest_voiceloop.call.faults import Strike, TurnFaults
+    from pytest_voiceloop.call.live import LiveStack
+    from pytest_voiceloop.call.pacing import Pacing
+
+_LOOK_S = 0.1
+
+
+class Striking:
+    """The faults of a turn that is under way."""
+
+    def __init__(self) -> None:
+        self.hung_up = False
+        """Whether the caller is to hang up."""
+        self.over = threading.Event()
+        self.abandoned = threading.Event()
+        """The turn ended by an exception: what lasts is cut short."""
+        self.error: StackError | None = None
+        """Why a service did not come back."""
+
+
+@contextlib.contextmanager
+def striking(live: LiveStack, call_id: str, faults: TurnFaults, pacing: Pacing, clip: Clip) -> Iterator[Striking]:
+    """Have the faults strike until the context ends, which waits until what they stopped is there again."""
+    turn = Striking()
+    waiting: list[threading.Thread] = []
+    for strike in faults.strikes:
+        one = strike.fault
+        if one.moment in SPOKEN_MOMENTS:
+            strike.moment_ns = pacing.sample_ns(sample_of(one, clip, RATE_HZ))
+        if KINDS[one.kind].place == "caller" and one.kind != "hang_up":
+            strike.now(pacing.start_ns if strike.moment_ns is None else strike.moment_ns)
+        elif one.moment != "turn" and (one.moment != "items" or one.after_ms):
+            arguments = (live, call_id, faults, strike, pacing.start_ns, turn)
+            waiting.append(threading.Thread(target=_run, args=arguments, name=f"fault-{one.kind}", daemon=True))
+    live.turn_faults[call_id] = faults
+    try:
+        for thread in waiting:
+            thread.start()
+        yield turn
+    except BaseException:
+        turn.abandoned.set()
+        raise
+    finally:
+        turn.over.set()
+        for thread in waiting:
+            thread.join()
+        live.turn_faults.pop(call_id, None)
+
+
+def _run(live: LiveStack, call_id: str, faults: TurnFaults, strike: Strike, since_ns: int, turn: Striking) -> None:
+    if not _comes(live, call_id, strike, since_ns, turn.over):
+        return
+    one, running = strike.fault, live.running
+    try:
+        match one.kind:
+            case "kill" | "restart":
+                strike.now(time.monotonic_ns())
+                number = signal.SIGKILL if one.kind == "kill" else signal.SIGTERM
+                running.restart(one.where, number, lambda: turn.abandoned.wait((one.duration_ms or 0) / 1000))
+            case "pause":
+                strike.now(time.monotonic_ns())
+                process = running.process(one.where)
+                process.send_signal(signal.SIGSTOP)
+                try:
+                    turn.abandoned.wait((one.duration_ms or 0) / 1000)
+                finally:
+                    process.send_signal(signal.SIGCONT)
+            case "reset" | "half_close":
+                link, direction = faults.way(one)
+                for relay in list(live.relays):
+                    if relay.point.link == link and relay.of_call == call_id and relay.thread.is_alive():
+                        strike.now(time.monotonic_ns())
+                        relay.break_off(one.kind, direction)
+            case "hang_up":
+                with live.recorder.changed:
+                    strike.now(time.monotonic_ns())
+                    turn.hung_up = True
+                    live.recorder.changed.notify_all()
+            case "stall":
+                strike.now(time.monotonic_ns())
+    except StackError as error:
+        turn.error = error
+
+
+def _comes(live: LiveStack, call_id: str, strike: Strike, since_ns: int, over: threading.Event) -> bool:
+    """Wait for the moment; whether it came before the turn was over."""
+    changed = live.recorder.changed
+    while not over.is_set():
+        if strike.moment_ns is None and strike.fault.moment in ROLES:
+            strike.moment_ns = _crossing_ns(live, call_id, strike, since_ns)
+        if strike.moment_ns is not None:
+            return not over.wait(max(0.0, (strike.moment_ns - time.monotonic_ns()) / 1e9))
+        with changed:
+            changed.wait(_LOOK_S)
+    return False
+
+
+def _crossing_ns(live: LiveStack, call_id: str, strike: Strike, since_ns: int) -> int | None:
+    one = strike.fault
+    items = [
+        crossing.at_ns
+        for crossing in live.recorder.of(call_id, since_ns)
+        if crossing.role == one.moment and crossing.kind in ITEMS
+    ]
+    return items[one.item - 1] + round(one.after_ms * 1e6) if len(items) >= one.item else None

@@ -97,14 +97,11 @@ def _again(line: str) -> str:
 
 
 def _word_lines(turn: Turn) -> list[str]:
-    texts = {
-        "said": turn.utterance.text,
-        "transcript": turn.transcript.text,
-        "reply": turn.reply.text,
-        "heard": turn.heard.text,
-    }
+    record = turn.as_json()
+    sides = {side: record[side]["text"] for side in ("transcript", "reply", "heard")}
     # Models wrote them: no terminal shall obey what is in them.
-    return [f"    {name:<12}{visible(text) or '(nothing)'}" for name, text in texts.items()]
+    said = [f"    {side:<12}{visible(text) or reading.wordless(record, side)}" for side, text in sides.items()]
+    return [f"    {'said':<12}{visible(turn.utterance.text)}", *said]
 
 
 def _amount(value: float, budget: Budget) -> str:

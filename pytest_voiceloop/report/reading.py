@@ -288,3 +288,12 @@ def budget_figures(budget: Mapping[str, Any]) -> tuple[str, str, str]:
 def _first(budget: Mapping[str, Any], name: str) -> float | None:
     value: float | None = budget.get(f"{name}_ms")
     return budget.get(name) if value is None else value
+
+
+def wordless(turn: Mapping[str, Any], side: str) -> str:
+    """What stands for the words of ``transcript``, ``reply`` or ``heard`` where a turn has none."""
+    if side == "heard" and turn["judge"] == "none":
+        return "(nobody transcribed it)"
+    event = {"transcript": "t1", "reply": "t2_last"}.get(side)
+    unseen = event is not None and turn["events_ms"][event] is None and event not in turn["missing"]
+    return "(seen on no link)" if unseen else "(nothing)"

@@ -126,13 +126,10 @@ def _turn(entry: reading.Entry, label: str, width: int) -> Iterator[Line]:
     for sentence in reading.missing_events(turn):
         yield from _folded(sentence.replace("→", "->"), "    ", width, 3)
     synthetic = f" ({reading.SYNTHETIC})" if turn["utterance"]["synthetic"] else ""
-    for name, text, rate in (
-        ("Said:", turn["utterance"]["text"], None),
-        ("Transcript:", turn["transcript"]["text"], turn["transcript"]["wer"]),
-        ("Reply:", turn["reply"]["text"], None),
-        ("Heard:", turn["heard"]["text"], turn["heard"]["wer"]),
-    ):
-        yield from _words(name, text, width)
+    yield from _words("Said:", turn["utterance"]["text"], "", width)
+    for side in ("transcript", "reply", "heard"):
+        rate = turn[side].get("wer")
+        yield from _words(f"{side.capitalize()}:", turn[side]["text"], reading.wordless(turn, side), width)
         if rate is not None:
             yield ((f"{'':{_LABEL + 2}}WER {ratio(rate)}{synthetic}", "" if rate == 0 else "warn"),)
     yield from _stages(turn, width)
@@ -140,8 +137,8 @@ def _turn(entry: reading.Entry, label: str, width: int) -> Iterator[Line]:
     yield ()
 
 
-def _words(name: str, text: str, width: int) -> Iterator[Line]:
-    shown = f'"{visible(text)}"' if text else "(nothing)"
+def _words(name: str, text: str, wordless: str, width: int) -> Iterator[Line]:
+    shown = f'"{visible(text)}"' if text else wordless
     for number, part in enumerate(wrapped(shown, width - _LABEL - 2, 3)):
         yield ((f"  {name if number == 0 else '':<{_LABEL}}", "dim"), (part, ""))
 

@@ -6,11 +6,9 @@ Shipped are ``voiceloop`` (`call.registered`: the reference stack's) and ``webso
 
 from __future__ import annotations
 
-import difflib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from pytest_voiceloop.stack.spec import SpecError
+from pytest_voiceloop.wire.protocols import registered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,11 +51,6 @@ class OpenPhone(Protocol):
 
 
 def open_phone(live: LiveStack, call_id: str) -> AbstractContextManager[Phone]:
-    """Start a call as the stack's caller does. Raises SpecError for a side that nobody brings, StackError."""
-    name = live.spec.caller.protocol
-    found = importlib.metadata.entry_points(group=GROUP)
-    if name not in found.names:
-        close = difflib.get_close_matches(name, found.names, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise SpecError(f"no caller's side is called {name!r}{hint} There are {', '.join(sorted(found.names))}")
-    return cast("OpenPhone", found[name].load())(live, call_id, **live.spec.caller.options)
+    """Start a call as the stack's caller does. Raises ProtocolError for a side that nobody brings, StackError."""
+    side = cast("OpenPhone", registered(GROUP, "caller's side", live.spec.caller.protocol))
+    return side(live, call_id, **live.spec.caller.options)

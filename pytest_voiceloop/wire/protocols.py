@@ -22,7 +22,7 @@ ITEMS: tuple[Kind, ...] = ("text", "delta", "audio", "bytes")
 
 
 class ProtocolError(ValueError):
-    """A name that no protocol has; the message lists those that there are."""
+    """A name that nobody has registered; the message lists those that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,14 @@ class LinkProtocol(Protocol):
 
 def protocol(name: str) -> LinkProtocol:
     """The protocol of that name. Raises ProtocolError."""
-    found = importlib.metadata.entry_points(group=GROUP)
+    return cast("LinkProtocol", registered(GROUP, "protocol", name))
+
+
+def registered(group: str, what: str, name: str) -> object:
+    """What a package has registered under a name. Raises ProtocolError, which calls it `what`."""
+    found = importlib.metadata.entry_points(group=group)
     if name not in found.names:
         close = difflib.get_close_matches(name, found.names, 1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise ProtocolError(f"no protocol is called {name!r}{hint} There are {', '.join(sorted(found.names))}")
-    return cast("LinkProtocol", found[name].load())
+        raise ProtocolError(f"no {what} is called {name!r}{hint} There are {', '.join(sorted(found.names))}")
+    return cast("object", found[name].load())

@@ -162,7 +162,7 @@ def test_a_service_slowed_by_a_second_fails_the_run_and_is_named(
         [
             "*total is over its limit of 2000 ms*",
             "*over their targets: *llm by *",
-            "*injected: every frame into llama was held back by 1000 ms*",
+            "*injected into call *: every frame into llama was held back by 1000 ms*",
             "*llm is over its limit of 500 ms*",
         ]
     )

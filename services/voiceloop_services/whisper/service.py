@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 BULK_AHEAD_S = 0.5
 """Audio that is so much ahead of the wall clock comes from a file, not from a caller."""
+LIVE_PACE = 1.1
+"""A caller speaks no faster than this times the wall clock over PACE_LOOK_S; what comes from a file does."""
+PACE_LOOK_S = 1.0
 LONGEST_LIVE_FRAME_S = 1.0
 """The first frame was recorded before it was sent; a longer one comes from a file."""
 BULK_QUIET_S = 1.0
@@ -137,6 +140,8 @@ class Call:
         self._over = threading.Event()
         self._heard_all = threading.Event()
         self._first_s = self._heard_s = 0.0
+        # Wall clock, and seconds of audio heard by then, when the pace was last looked at.
+        self._paced = (0.0, 0.0)
         self._caller: socket.socket | None = None
         self._llama: socket.socket | None = None
 
@@ -197,6 +202,7 @@ class Call:
                 break
             runtime.stamp(self.call_id, "received")
             self._hear(frame.samples)
+            self._keep_pace()
         else:
             raise ConnectionError("the caller closed the connection without BYE")
         self._hear_the_rest()
@@ -219,6 +225,16 @@ class Call:
             with self._lock:
                 self._on(self._endpointer.push(window, probability, early=not self._is_bulk()))
         self._rest = heard[whole:]
+
+    def _keep_pace(self) -> None:
+        """A caller whose sound was held up on its way is ahead of the clock from then on, and still a caller."""
+        looked_s, heard_s = self._paced
+        clock_s = self._endpointer.clock_s
+        if self._heard_s - looked_s < PACE_LOOK_S:
+            return
+        if looked_s and clock_s - heard_s <= LIVE_PACE * (self._heard_s - looked_s) and self._is_bulk():
+            self._first_s = self._heard_s - clock_s
+        self._paced = self._heard_s, clock_s
 
     def _hear_the_rest(self) -> None:
         if len(self._rest):

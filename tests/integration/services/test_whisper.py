@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -207,6 +208,28 @@ def test_a_recording_without_bye_is_transcribed_too(boot):
     caller, heard = boot().call()
     caller.audio(tone(3), silence(1), frame_samples=400_000)
     assert heard.next() == ("text", "hello")
+
+
+def test_a_caller_whose_sound_was_held_up_is_no_recording(boot):
+    caller, heard = boot(*SLOW).call()
+    caller.audio(silence(1.5))  # all at once
+    said = np.concatenate([silence(2.5), tone(0.3), silence(DEADLINE_S)])
+    answered, began = threading.Event(), time.monotonic()
+
+    def speak():
+        # As it is spoken, and without an end: what is heard at the end would show nothing.
+        for number, at in enumerate(range(0, len(said), 320)):
+            if answered.wait(max(0.0, began + number * 0.02 - time.monotonic())):
+                return
+            caller.audio(said[at : at + 320])
+
+    speaking = threading.Thread(target=speak)
+    speaking.start()
+    try:
+        assert [heard.next(), heard.next()] == [("text", "hello"), ("end", "")]
+    finally:
+        answered.set()
+        speaking.join()
 
 
 def test_audio_is_heard_while_a_transcription_runs(boot):

@@ -44,20 +44,23 @@ def enforce(item: pytest.Item) -> None:
 
 def failure_message(budget: Budget, verdict: Verdict, turns: Sequence[Turn]) -> str:
     """What a person needs to know about a budget that was missed: ledger, limit, source, stages and words."""
+    counted = [turn for turn in turns if not turn.warmup and turn.status != "void"]
+    void = [turn for turn in turns if turn.status == "void"]
+    limit = f"its limit of {_amount(budget.limit, budget)} ({budget.source})"
+    if void and not counted:
+        because = "; ".join(void[-1].void_because)
+        return f"{budget.metric} could not be held against {limit}\n  every turn was void: {because}"
     how = "may be over" if verdict.verdict == "inconclusive" else "is over"
-    lines = [f"{budget.metric} {how} its limit of {_amount(budget.limit, budget)} ({budget.source})"]
+    lines = [f"{budget.metric} {how} {limit}"]
     observed = "never measured" if verdict.observed is None else _amount(verdict.observed, budget)
     which = "the worst turn" if budget.percentile is None else f"percentile {budget.percentile:g}"
     lines.append(f"  observed {observed} ({which}; n = {verdict.n}{'; ' + verdict.note if verdict.note else ''})")
-    counted = [turn for turn in turns if not turn.warmup and turn.status != "void"]
     if budget.unit == "ms" and counted:
         worst = max(counted, key=lambda turn: _or_infinite(latency_ms(turn, budget.metric)))
         lines += _ledger_lines(worst, budget)
     elif counted:
         worst = max(counted, key=lambda turn: _errors(turn, budget.metric))
         lines += _word_lines(worst)
-    elif void := [turn for turn in turns if turn.status == "void"]:
-        lines.append(f"  every turn was void: {'; '.join(void[-1].void_because)}; so this machine is too busy")
     return "\n".join(lines)
 
 

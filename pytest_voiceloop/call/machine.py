@@ -113,7 +113,7 @@ def disturbances(found: Load) -> list[str]:
     # such as in a container, is foreign too, and not in its own way.
     harmless = bool(waits) and sum(waits) * 1000 <= WAITED_LIMIT_MS
     if foreign is not None and foreign > FOREIGN_LIMIT_PERCENT and not harmless:
-        waited = f", and the services waited {sum(waits) * 1000:.0f} ms for one" if waits else ""
+        waited = f", and the services waited {sum(waits) * 1000:.0f} ms for a processor" if waits else ""
         reasons.append(
             f"other programs took {foreign:.0f} % of the processors' time (limit {FOREIGN_LIMIT_PERCENT:g} %){waited}"
         )

@@ -130,7 +130,9 @@ def _by_interval(budget: Budget, observed: float, interval: Interval, n: int, no
 
 def _not_measured(budget: Budget, unmeasured: Sequence[int], n: int) -> str:
     if not unmeasured:
-        return f"{budget.metric} was not measured: " + ("nothing to measure it by" if n else "there was no turn")
+        return f"{budget.metric} was not measured: " + (
+            "nothing to measure it by" if n else "there was no turn that counts"
+        )
     return (
         f"{budget.metric} was not measured in {len(unmeasured)} of {n} turns (turn {', '.join(map(str, unmeasured))})"
     )

@@ -59,7 +59,9 @@ WAITING = {"whisper": Used(1.0, 0.3, 300.0)}
         (Load(2.1, 0.0, WAITING), ["the hypervisor took 2.1 % of the processors' time (limit 2 %)"]),
         (
             Load(0.0, 35.2, WAITING),
-            ["other programs took 35 % of the processors' time (limit 10 %), and the services waited 300 ms for one"],
+            [
+                "other programs took 35 % of the processors' time (limit 10 %), and the services waited 300 ms for a processor"
+            ],
         ),
         (Load(0.0, 35.2, {"whisper": Used(1.0, 0.02, 300.0)}), []),
         (

@@ -128,6 +128,6 @@ def test_a_caller_who_stammered_has_measured_nothing(repository):
     """)
     result = repository.run()
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["total is over *", "  observed never measured *", "  every turn was void: *too busy"])
+    result.stdout.fnmatch_lines(["total could not be held against its limit of *", "  every turn was void: *"])
     (row,) = repository.document["summary"]
     assert (row["turns"], row["void"], row["ledgers"]["complete"]["total_ms"]["n"]) == (0, 2, 0)

@@ -55,7 +55,9 @@ def test_a_disturbed_turn_is_said_again_and_both_are_kept(repository):
     result = repository.run("--voiceloop-corpus=corpus", "--voiceloop-report=html")
     result.assert_outcomes(passed=1)
     record = repository.records["test_measure"]
-    because = "other programs took 40 % of the processors' time (limit 10 %), and the services waited 500 ms for one"
+    because = (
+        "other programs took 40 % of the processors' time (limit 10 %), and the services waited 500 ms for a processor"
+    )
     assert [turn["void_because"] for turn in record["turns"]] == [[because], [because], [], []]
     assert record["budgets"][0]["n"] == 2
     (row,) = repository.document["summary"]

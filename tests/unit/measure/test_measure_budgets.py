@@ -40,7 +40,7 @@ def test_what_was_not_measured_is_over_and_named(percentile):
 def test_no_turn_is_over():
     found = judge(budget(), [])
     assert (found.verdict, found.n) == ("over", 0)
-    assert "there was no turn" in found.note
+    assert "there was no turn that counts" in found.note
 
 
 def test_a_time_out_is_over_and_says_so():

@@ -60,7 +60,10 @@ WAITING = {"whisper": Used(1.0, 0.3, 300.0)}
         (
             Load(0.0, 35.2, WAITING),
             [
-                "other programs took 35 % of the processors' time (limit 10 %), and the services waited 300 ms for a processor"
+                (
+                    "other programs took 35 % of the processors' time (limit 10 %), and the services waited 300 ms for a "
+                    "processor"
+                )
             ],
         ),
         (Load(0.0, 35.2, {"whisper": Used(1.0, 0.02, 300.0)}), []),

@@ -61,8 +61,8 @@ WAITING = {"whisper": Used(1.0, 0.3, 300.0)}
             Load(0.0, 35.2, WAITING),
             [
                 (
-                    "other programs took 35 % of the processors' time (limit 10 %), and the services waited 300 ms for a "
-                    "processor"
+                    "other programs took 35 % of the processors' time (limit 10 %), "
+                    "and the services waited 300 ms for a processor"
                 )
             ],
         ),

@@ -109,13 +109,11 @@ def _quality(limits: Mapping[str, Any], source: str, args: Sequence[object] = ()
 
 
 def _check_names(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    import difflib
+    from pytest_voiceloop.text import closest
 
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]}?" if close else "."
-            raise ValueError(f"there is no {name!r}{hint} Known are {', '.join(known)}")
+            raise ValueError(f"there is no {name!r}{closest(name, known)} Known are {', '.join(known)}")
 
 
 def check_pace(budgets: Sequence[Budget], pace: str) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def visible(text: object) -> str:
@@ -74,3 +79,9 @@ def wrapped(text: str, width: int, most_lines: int) -> list[str]:
                 lines[-1:] = [head, lines[-1][len(head) :]]
             lines[-1] = clipped(lines[-1], width)
     return lines
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """What ends a sentence on a name that there is not: the one that may be meant, else a full stop."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else "."

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pytest_voiceloop.call.corpus import Clip
     from pytest_voiceloop.call.live import LiveStack
     from pytest_voiceloop.call.servers import Server
     from pytest_voiceloop.measure.timeline import Crossing
@@ -112,9 +113,7 @@ class WhisperAlone:
             with pacing_in_background(frames, silence, mouth.send, pacing):
                 found = _await_part(self._live, call_id, "stt_llm", "a final transcript", after_ns=t0_ns)
         heard = " ".join(part.text for part in found)
-        count = word_errors(loaded.utterance.text, heard)
-        wer = count.errors / count.words if count and count.words else None
-        return Transcription(heard, ((found[-1].ended_ns or t0_ns) - t0_ns) / 1e6, wer)
+        return _transcription(loaded, heard, t0_ns, found[-1].ended_ns)
 
 
 class LlamaAlone:
@@ -158,11 +157,11 @@ class KokoroAlone:
                 wait_for_hello(self._live, call_id, ("tts_out",))
                 send(encode_text(text) + encode_control("end", Layout.TEXT))
                 sent_ns = time.monotonic_ns()
-                frames = _await_part(self._live, call_id, "tts_out", f"speech for {text!r}")[-1].frames
+                part = _await_part(self._live, call_id, "tts_out", f"speech for {text!r}")[-1]
             finally:
                 send_datagram(port, Datagram("BYE", call_id))
-        samples = np.concatenate([np.frombuffer(frame.payload, "<f4") for frame in frames])
-        return Speech(samples, frames[0].sample_rate_hz, *_span_ms(frames, sent_ns))
+        assert part.speech is not None
+        return Speech(*part.speech, *_span_ms(part.frames, sent_ns))
 
 
 class OutboundAlone:
@@ -214,9 +213,7 @@ class ServerAlone:
         """
         loaded = load_clip(as_utterance(clip, text))
         sent_ns, part = self._asked(lambda server: server.transcribe(loaded.samples, RATE_HZ))
-        count = word_errors(loaded.utterance.text, part.text)
-        wer = count.errors / count.words if count and count.words else None
-        return Transcription(part.text, ((part.ended_ns or sent_ns) - sent_ns) / 1e6, wer)
+        return _transcription(loaded, part.text, sent_ns, part.ended_ns)
 
     def reply(self, text: str) -> Answer:
         """Answer one text, without any history. Raises StackError when it is not answered."""
@@ -226,12 +223,11 @@ class ServerAlone:
     def speak(self, text: str) -> Speech:
         """Speak a text. Raises StackError when it is not answered, or in a form that nobody here understands."""
         sent_ns, part = self._asked(lambda server: server.speak(text))
-        if not part.audio:
+        if part.speech is None:
             raise StackError(
                 f"{self._link.target} answered with audio that is no bare samples and no WAV; ask it for one of these"
             )
-        samples = np.concatenate([np.frombuffer(frame.payload, "<f4") for frame in part.audio])
-        return Speech(samples, part.audio[0].sample_rate_hz, *_span_ms(part.audio, sent_ns))
+        return Speech(*part.speech, *_span_ms(part.audio, sent_ns))
 
     def _asked(self, question: Callable[[Server], object]) -> tuple[int, Part]:
         """What the server answered, and when it was asked."""
@@ -243,9 +239,14 @@ class ServerAlone:
             try:
                 question(server)
             except (StackError, OSError) as error:
-                tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())
-                raise StackError(f"{link.target}: {error}\n{tails}") from None
+                raise StackError(f"{link.target}: {error}\n{live.running.account()}") from None
             return sent_ns, _await_part(live, call_id, link.role, "an answer")[-1]
+
+
+def _transcription(clip: Clip, heard: str, since_ns: int, ended_ns: int | None) -> Transcription:
+    count = word_errors(clip.utterance.text, heard)
+    wer = count.errors / count.words if count and count.words else None
+    return Transcription(heard, ((ended_ns or since_ns) - since_ns) / 1e6, wer)
 
 
 def _span_ms(frames: Sequence[Crossing], since_ns: int) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_voiceloop.call import machine
 from pytest_voiceloop.call.corpus import RATE_HZ
+from pytest_voiceloop.call.line import LEFT
 from pytest_voiceloop.measure.dnsmos import dnsmos
 from pytest_voiceloop.measure.edges import first_audible
 from pytest_voiceloop.measure.playout import Playout, moment_of_sample, playout
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 
 VOID_LATENESS_MS = 20.0
 """A frame of speech that left later than this makes the turn void: the caller stammered, the stack did not."""
-
-HUNG_UP = "the caller hung up, on purpose"
-_LEFT = {"hung_up": HUNG_UP, "silent": "the caller said nothing, on purpose"}
-"""Where no reply was waited for, nothing is said of the stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +135,8 @@ def _void_because(capture: Capture) -> tuple[str, ...]:
     voiced = capture.pacing.lateness_ms[: capture.clip.speech_end // (RATE_HZ // 50) + 1]
     late_ms = max(voiced, default=0.0)
     stammer = f"a frame of the caller's speech left {late_ms:.0f} ms late (limit {VOID_LATENESS_MS:g} ms)"
-    if capture.ended_by in _LEFT:
-        return (_LEFT[capture.ended_by],)
+    if capture.ended_by in LEFT:
+        return (LEFT[capture.ended_by],)
     return (*([stammer] if late_ms > VOID_LATENESS_MS else ()), *machine.disturbances(capture.load))
 
 
@@ -185,7 +182,7 @@ def _sounds(capture: Capture, heard: Playout, live: LiveStack) -> dict[str, Soun
     # The score takes a core for a while, and another caller's turn would pay for it. A script's tone has no voice.
     scored = live.open_calls == 1 and not live.spec.scripted
     sides = {
-        "made": _made(audio[-1].audio) if audio and audio[-1].audio else None,
+        "made": audio[-1].speech if audio else None,
         "heard": (heard.samples, heard.rate_hz),
     }
     return {side: _sound(*one, text, scored=scored) if one else Sound() for side, one in sides.items()}
@@ -195,13 +192,6 @@ def _sound(samples: NDArray[np.float32], rate_hz: int, text: str, *, scored: boo
     found = sound(samples, rate_hz, text)
     audible = found.level_db is not None
     return replace(found, dnsmos=dnsmos(samples, rate_hz)) if scored and audible else found
-
-
-def _made(frames: Sequence[Crossing]) -> tuple[NDArray[np.float32], int]:
-    """What crossed tts → outbound for one reply, and its rate: the first frame's, a voice has one."""
-    rate_hz = frames[0].sample_rate_hz
-    payload = b"".join(frame.payload for frame in frames if frame.sample_rate_hz == rate_hz)
-    return np.frombuffer(payload, "<f4"), rate_hz
 
 
 def _seconds(frames: Iterable[Crossing]) -> float:

@@ -6,13 +6,13 @@ process; one on the caller changes what is said or heard.
 
 from __future__ import annotations
 
-import difflib
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_voiceloop.measure.durations import parse_ms
 from pytest_voiceloop.stack.spec import CALLER
+from pytest_voiceloop.text import closest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +123,7 @@ def fault(kind: str, where: str = CALLER, **given: Any) -> Fault:
     ``fault("stall", "llm_tts", duration="500ms")``, ``fault("restart", "kokoro", at="tts_out", after="100ms")``.
     """
     if kind not in KINDS:
-        raise FaultError(f"there is no fault {kind!r}{_close(kind, KINDS)} There are {', '.join(KINDS)}")
+        raise FaultError(f"there is no fault {kind!r}{closest(kind, KINDS)} There are {', '.join(KINDS)}")
     known = KINDS[kind]
     if (known.place == "caller") != (where == CALLER):
         example = "" if known.place == "caller" else ', "llm_tts"' if known.place == "link" else ', "kokoro"'
@@ -132,7 +132,7 @@ def fault(kind: str, where: str = CALLER, **given: Any) -> Fault:
     for name in given:
         if name not in takes:
             can = f"it takes {', '.join(takes)}" if takes else "it takes nothing more"
-            raise FaultError(f"{kind} takes no {name!r}{_close(name, takes)} {can[0].upper()}{can[1:]}")
+            raise FaultError(f"{kind} takes no {name!r}{closest(name, takes)} {can[0].upper()}{can[1:]}")
     for name in known.needs:
         if name not in given:
             raise FaultError(f"{kind} needs {name}: {_EXAMPLES[name]}")
@@ -152,11 +152,6 @@ _EXAMPLES = {
     "snr_db": "how much louder the speech is than the noise, such as snr_db=10",
     "percent": "of how many packets, such as percent=5",
 }
-
-
-def _close(word: str, known: Mapping[str, object] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else "."
 
 
 def _checked(name: str, value: object) -> Any:

@@ -115,8 +115,7 @@ def wait_for_hello(live: LiveStack, call_id: str, roles: tuple[str, ...], timeou
             live.running.check()
             if time.monotonic() > deadline:
                 link = next(link for link in live.spec.links if missing & set(link.roles))
-                tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())
                 raise StackError(
                     f"call {call_id}: HELLO never crossed the link {link.source} → {link.target} within "
-                    f"{timeout_s:g} s; {link.source} has to connect when the call starts.\n{tails}"
+                    f"{timeout_s:g} s; {link.source} has to connect when the call starts.\n{live.running.account()}"
                 )

@@ -35,6 +35,9 @@ SILENT_S = 3.0
 _UNHEARD_NS = 1_000_000_000
 """Where nobody takes the caller's speech any more, how long it may take to see who died."""
 
+HUNG_UP = "the caller hung up, on purpose"
+LEFT = {"hung_up": HUNG_UP, "silent": "the caller said nothing, on purpose"}
+"""Where no reply was waited for, nothing is said of the stack."""
 _SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
 EndedBy = Literal["end", "bye", "quiescence", "timeout", "broken", "hung_up", "silent"]
 
@@ -112,7 +115,7 @@ class Line:
                 ended_by: EndedBy = "broken"
                 try:
                     ended_by = self._await_reply(clip, pacing, first_end, struck, patience_s)
-                    if ended_by not in ("hung_up", "silent"):
+                    if ended_by not in LEFT:
                         judgement = self._judge(judge, impair.received(self._phone.arrivals[first_arrival:], faults))
                 except (StackError, OSError) as error:
                     broken = error if isinstance(error, StackError) else StackError(f"the line broke: {error}")

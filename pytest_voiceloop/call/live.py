@@ -71,9 +71,7 @@ class LiveStack:
     @property
     def greeted(self) -> tuple[Role, ...]:
         """Those of `tapped` on whose links a call says HELLO when it begins."""
-        return tuple(
-            role for link in self.spec.links if link.tap and protocol(link.protocol).greets for role in link.roles
-        )
+        return tuple(role for link in self.spec.links if link.tap and self.spoken[link].greets for role in link.roles)
 
     def whose(self) -> str:
         """The only call that is open: what passes on a link that names no call is its. Else empty, and nobody's."""
@@ -140,7 +138,7 @@ def live_stack(
     # A tap listens only while its target is ready: else whoever connects is refused, as without a tap.
     with boot(spec, logs, fixed_ports=fixed_ports, progress=progress) as running:
         live = LiveStack(running, standing=standing, spoken=spoken)
-        points = list(_tap_points(live, spoken))
+        points = list(_tap_points(live))
         with taps(
             points,
             live.recorder,
@@ -153,7 +151,7 @@ def live_stack(
             yield live
 
 
-def _tap_points(live: LiveStack, spoken: Mapping[Link, LinkProtocol]) -> Iterator[TapPoint]:
+def _tap_points(live: LiveStack) -> Iterator[TapPoint]:
     booted = {service.name: service for service in live.spec.services}
     for link in live.spec.links:
         if not link.tap:
@@ -162,4 +160,4 @@ def _tap_points(live: LiveStack, spoken: Mapping[Link, LinkProtocol]) -> Iterato
         port = booted[link.target].ports[link.port] if link.target in booted else live.spec.neighbours[key]
         for call_id in map(str, live.spec.slots.ids()) if port.per_call else (None,):
             upstream = live.address(*key, call_id) if link.target in booted else None
-            yield TapPoint(link, spoken[link], live.tapped_port(*key, call_id), upstream)
+            yield TapPoint(link, live.spoken[link], live.tapped_port(*key, call_id), upstream)

@@ -8,11 +8,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_voiceloop.call.assess import Occasion, measured
 from pytest_voiceloop.call.faults import FaultError
-from pytest_voiceloop.call.line import open_line
+from pytest_voiceloop.call.line import LEFT, open_line
 from pytest_voiceloop.measure.playout import playout
 from pytest_voiceloop.measure.recovery import Recovery, Sound, Spoken, counted, found
 from pytest_voiceloop.measure.timeline import parts
@@ -53,7 +51,7 @@ class Talk:
         occasion = Occasion(index=len(self.turns), trial=0, warmup=True)
         self.captures.append(capture)
         self.turns.append(self.on_turn(measured(capture, self.live, occasion, judged=False), capture))
-        good = self.turns[-1].status in ("ok", "void") and capture.ended_by not in ("hung_up", "silent")
+        good = self.turns[-1].status in ("ok", "void") and capture.ended_by not in LEFT
         good = good and (self.made is None or bool(found(self.spoken[-1].heard, self.made)))
         self._silent = 0 if good else self._silent + 1
         if capture.broken or capture.ended_by == "hung_up" or self._silent > 1:
@@ -151,11 +149,6 @@ def _shows_audio(live: LiveStack) -> bool:
 
 
 def _spoken(capture: Capture) -> Spoken:
-    made = []
-    for part in parts(capture.crossings, "tts_out"):
-        if part.audio:
-            rate_hz = part.audio[0].sample_rate_hz
-            samples = np.frombuffer(b"".join(frame.payload for frame in part.audio), "<f4")
-            made.append(Sound(samples, rate_hz))
+    made = (part.speech for part in parts(capture.crossings, "tts_out"))
     heard = playout(capture.arrivals)
-    return Spoken(tuple(made), Sound(heard.samples, heard.rate_hz))
+    return Spoken(tuple(Sound(*one) for one in made if one), Sound(heard.samples, heard.rate_hz))

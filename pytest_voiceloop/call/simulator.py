@@ -6,10 +6,10 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_voiceloop.call.assess import HUNG_UP, Occasion, measured
+from pytest_voiceloop.call.assess import Occasion, measured
 from pytest_voiceloop.call.corpus import Clip, Corpus, Utterance, as_utterance, load_clip
 from pytest_voiceloop.call.faults import Faults, check
-from pytest_voiceloop.call.line import Capture, Line, open_line
+from pytest_voiceloop.call.line import HUNG_UP, Capture, Line, open_line
 from pytest_voiceloop.measure.durations import parse_ms
 from pytest_voiceloop.measure.turn import Turn, Turns
 

@@ -155,8 +155,9 @@ def open_phone(
                 )
             )
         except (OSError, WebSocketException) as error:
-            tails = "\n".join(f"--- {name} ---\n{tail}" for name, tail in live.running.log_tails())
-            raise StackError(f"the caller could not connect to {filled} (caller.url): {error}.\n{tails}") from None
+            raise StackError(
+                f"the caller could not connect to {filled} (caller.url): {error}.\n{live.running.account()}"
+            ) from None
         phone = WebSocketPhone(connection, rate_hz, codec, reply, live.recorder.changed)
         stack.callback(phone.close)
         yield phone

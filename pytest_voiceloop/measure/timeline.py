@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 QUIET_NS = 1_500_000_000
 """Where no END is spoken, what is said is over when nothing has come for this long."""
@@ -94,6 +98,15 @@ class Part:
     def audio(self) -> tuple[Crossing, ...]:
         """Its frames of samples."""
         return tuple(frame for frame in self.frames if frame.kind == "audio")
+
+    @property
+    def speech(self) -> tuple[NDArray[np.float32], int] | None:
+        """Its samples, float32, shape (n,), and their rate: the first frame's, a voice has one. None without any."""
+        if not self.audio:
+            return None
+        rate_hz = self.audio[0].sample_rate_hz
+        payload = b"".join(frame.payload for frame in self.audio if frame.sample_rate_hz == rate_hz)
+        return np.frombuffer(payload, "<f4"), rate_hz
 
 
 def parts(crossings: Iterable[Crossing], role: Role) -> list[Part]:

@@ -58,6 +58,10 @@ class RunningStack:
         own = [process for process in self.processes if process.name == name]
         return not own or (name not in self.down and own[0].popen.poll() is None)
 
+    def account(self) -> str:
+        """The last lines of every service's log, for a message about what none of them is known to be at fault for."""
+        return "\n".join(f"--- {name} ---\n{tail}" for name, tail in self.log_tails())
+
     def log_tails(self) -> list[tuple[str, str]]:
         """(service, the last lines of its log), in the order of the stack."""
         return [(process.name, process.log_tail()) for process in self.processes]

@@ -13,6 +13,7 @@ How it works, in frames of 10 ms every 5 ms:
    hiss is followed further down than in a restless room. Audible is a run of at least 40 ms that is another 3 dB
    above that, and above -51 dBFS (dips of up to 15 ms, a low voice's period, do not break it). Its ends are moved
    outwards for as long as the level stays above the edge and above -58 dBFS: where it rose, and where it died away.
+   The first sound of a clip without noise begins at -59.5 dBFS, 40 dB below speech of the usual level.
    In a noise above that the ends go on outwards, 10 ms at a time and 100 ms at most, where a window of 20 ms, 5 ms
    further out, is 7 dB above the noise in a band of 200 Hz: an "s" or an "h" lies in few bands, and is heard before it
    raises the level of them all. Where the noise fell silent up to 100 ms before the first sound, that begins where it
@@ -44,6 +45,7 @@ SILENCE_DBFS = -70.0
 LOWEST_FLOOR_DBFS = -63.0
 LOWEST_ONSET_DBFS = -51.0
 LOWEST_EDGE_DBFS = -58.0
+LOWEST_START_DBFS = -59.5
 QUIET_DBFS = -40.0
 """A steady sound below this is a line's noise, even where nothing louder is heard."""
 NOISE_BELOW_LOUD_DB = 15.0
@@ -148,7 +150,20 @@ def _audible(levels: _Levels) -> list[Span]:
         return longest[i] > 0 and end - start > _BURST_FRAMES and (after or before)
 
     spans = [span for i, span in enumerate(touched) if heard[i] or is_burst(i)]
-    return _with_weak_ends(_since_noise_ended(spans, levels.db, noise), levels, noise)
+    return _with_weak_ends(_from_its_rise(_since_noise_ended(spans, levels.db, noise), levels.db, noise), levels, noise)
+
+
+def _from_its_rise(spans: list[Span], db: NDArray[np.float64], noise: _Noise) -> list[Span]:
+    """The spans, the first one from where it began to be heard, where no noise hides that."""
+    if not spans or noise.floor > LOWEST_FLOOR_DBFS:
+        return spans
+    start, end = spans[0]
+    return [(_before(start, db[:start] > LOWEST_START_DBFS), end), *spans[1:]]
+
+
+def _before(start: int, above: NDArray[np.bool_]) -> int:
+    """The first of the frames above that lead up to `start`; `start` where the one before it is not."""
+    return start - int(np.argmin(np.append(above[::-1], False)))
 
 
 def _since_noise_ended(spans: list[Span], db: NDArray[np.float64], noise: _Noise) -> list[Span]:
@@ -164,8 +179,7 @@ def _since_noise_ended(spans: list[Span], db: NDArray[np.float64], noise: _Noise
     if db[lowest] > noise.floor - noise.margin_db:
         return spans
     risen = db[lowest:start] > max(db[lowest] + EDGE_DB[0], LOWEST_EDGE_DBFS)
-    # The last stretch of frames that have risen and lead up to the span.
-    return [(start - int(np.argmin(np.append(risen[::-1], False))), end), *spans[1:]]
+    return [(_before(start, risen), end), *spans[1:]]
 
 
 def _with_weak_ends(spans: list[Span], levels: _Levels, noise: _Noise) -> list[Span]:

@@ -99,7 +99,10 @@ def measured(capture: Capture, live: LiveStack, occasion: Occasion, *, judged: b
         complete=ledger(COMPLETE, events_us, expected),
         first_audio=ledger(FIRST_AUDIO, events_us, expected),
         missing=missing,
-        errors=tuple(f"{c.role}: {c.text}" for c in capture.crossings if c.kind in ("failed", "garbled")),
+        errors=(
+            *(f"{c.role}: {c.text}" for c in capture.crossings if c.kind in ("failed", "garbled")),
+            *dict.fromkeys(capture.garbled),
+        ),
         work_ms=work_ms(capture.crossings, events_ns, capture.t0_ns),
         sound=_sounds(capture, heard, live),
         leading_silence_ms=None if onset is None else round(onset * 1000 / heard.rate_hz, 3),

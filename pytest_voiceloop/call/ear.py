@@ -21,19 +21,23 @@ if TYPE_CHECKING:
     from pytest_voiceloop.call.live import LiveStack
 
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+_COMPLAINT_NS = 1_000_000_000
 
 
 class Ear:
     """Everything that has arrived on a call's RTP port. `changed` is notified at each datagram that matters."""
 
-    def __init__(self, sock: socket.socket, changed: threading.Condition) -> None:
+    def __init__(self, sock: socket.socket, call_id: str, changed: threading.Condition) -> None:
         self._socket = sock
+        self._call_id = call_id
         self._changed = changed
+        self._closed = False
+        self._complained_ns = -_COMPLAINT_NS
         self.arrivals: list[Arrival] = []
         self.ends_ns: list[int] = []
         self.registered = False
         self.over_ns: int | None = None
-        self.garbled = 0
+        self.errors: list[str] = []
         # Linux reports twice what it granted.
         self.receive_buffer_bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self._thread = threading.Thread(target=self._listen, name="ear", daemon=True)
@@ -41,20 +45,22 @@ class Ear:
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
-            while data := self._socket.recv(2048):
+            while (data := self._socket.recv(2048)) or not self._closed:
                 at_ns = time.monotonic_ns()
                 if (packet := rtp.decode(data)) is not None:
                     self.arrivals.append(
                         Arrival(at_ns, packet.sequence, packet.timestamp, packet.marker, packet.payload)
                     )
-                else:
-                    self._control(datagrams.parse(data), at_ns)
+                elif (datagram := datagrams.parse(data)) is not None and datagram.call_id == self._call_id:
+                    self._control(datagram, at_ns)
+                elif at_ns >= self._complained_ns + _COMPLAINT_NS:
+                    # A stack that sends the wrong thing sends it fifty times a second.
+                    self._complained_ns = at_ns
+                    self.errors.append(_complaint(data, self._call_id))
 
-    def _control(self, datagram: Datagram | None, at_ns: int) -> None:
+    def _control(self, datagram: Datagram, at_ns: int) -> None:
         with self._changed:
-            if datagram is None:
-                self.garbled += 1
-            elif datagram.verb == "END":
+            if datagram.verb == "END":
                 self.ends_ns.append(at_ns)
             elif datagram.verb == "BYE":
                 self.over_ns = at_ns
@@ -64,11 +70,20 @@ class Ear:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed = True
         # Wakes the thread out of recv; UDP sockets that are not connected say ENOTCONN and wake all the same.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RD)
         self._thread.join()
         self._socket.close()
+
+
+def _complaint(data: bytes, call_id: str) -> str:
+    if (datagram := datagrams.parse(data)) is not None:
+        return f"the caller got {datagram.verb}:{datagram.call_id}, and this is call {call_id}"
+    if (payload_type := rtp.payload_type(data)) not in (None, 0):
+        return f"the caller got RTP of payload type {payload_type}, and understands 0 alone (PCMU, 8 kHz)"
+    return f"the caller got {len(data)} bytes that are no RTP packet, and neither END nor BYE: {data[:24]!r}"
 
 
 @contextlib.contextmanager
@@ -77,7 +92,7 @@ def open_ear(live: LiveStack, call_id: str) -> Iterator[Ear]:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((HOST, 0))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    ear = Ear(sock, live.recorder.changed)
+    ear = Ear(sock, call_id, live.recorder.changed)
     outbound = (HOST, live.port("outbound", "register", call_id))
     try:
         deadline = time.monotonic() + CONNECT_TIMEOUT_S

@@ -61,6 +61,8 @@ class Capture:
     judgement: Judgement | None
     broken: StackError | None
     """What ended the turn when a service died in it."""
+    garbled: tuple[str, ...]
+    """What the caller got and could not understand."""
     receive_buffer_bytes: int
     script: Script | None
     counted: Mapping[str, float]
@@ -101,6 +103,7 @@ class Line:
             if script is not None:
                 self._live.scripts[self.call_id] = script
             first_arrival, first_end = len(self._phone.arrivals), len(self._phone.ends_ns)
+            first_error = len(self._phone.errors)
             clip = impair.spoken(clip, faults)
             in_force = TurnFaults((*self._live.standing, *faults), self._live.spec, self._live.spoken)
             frames, silence = self._phone.encode(clip.samples), self._phone.encode(_SILENCE)[0]
@@ -135,6 +138,7 @@ class Line:
             ended_by=ended_by,
             judgement=judgement,
             broken=broken,
+            garbled=tuple(self._phone.errors[first_error:]),
             receive_buffer_bytes=self._phone.receive_buffer_bytes,
             script=script,
             counted={

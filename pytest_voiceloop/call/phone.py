@@ -28,11 +28,13 @@ class Phone(Protocol):
 
     `arrivals` grows with what the caller hears, `ends_ns` with the moment of each END of a reply, and `over_ns` is when
     the other side hung up. Whoever waits for them waits for `live.recorder.changed`, which is notified at each.
+    `errors` grows with what the caller got and could not understand, in words.
     """
 
     arrivals: list[Arrival]
     ends_ns: list[int]
     over_ns: int | None
+    errors: list[str]
     receive_buffer_bytes: int
     """What the system granted for what has not been read yet; 0 where it cannot overflow."""
 

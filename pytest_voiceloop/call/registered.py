@@ -27,6 +27,7 @@ class RegisteredPhone:
     def __init__(self, mouth: Mouth, ear: Ear) -> None:
         self.arrivals: list[Arrival] = ear.arrivals
         self.ends_ns: list[int] = ear.ends_ns
+        self.errors: list[str] = ear.errors
         self.receive_buffer_bytes = ear.receive_buffer_bytes
         self._ear = ear
         self.send = mouth.send

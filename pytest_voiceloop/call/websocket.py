@@ -62,6 +62,7 @@ class WebSocketPhone:
         self.arrivals: list[Arrival] = []
         self.ends_ns: list[int] = []
         self.over_ns: int | None = None
+        self.errors: list[str] = []
         self._connection = connection
         self._rate_hz = rate_hz
         self._codec = codec

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+from pytest_voiceloop.wire import codecs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 QUIET_NS = 1_500_000_000
@@ -101,12 +102,15 @@ class Part:
 
     @property
     def speech(self) -> tuple[NDArray[np.float32], int] | None:
-        """Its samples, float32, shape (n,), and their rate: the first frame's, a voice has one. None without any."""
+        """Its samples, float32 in [-1, 1], shape (n,), and their rate: the first frame's, a voice has one.
+
+        None where there are no samples.
+        """
         if not self.audio:
             return None
         rate_hz = self.audio[0].sample_rate_hz
         payload = b"".join(frame.payload for frame in self.audio if frame.sample_rate_hz == rate_hz)
-        return np.frombuffer(payload, "<f4"), rate_hz
+        return codecs.decode(payload, "pcm_f32le"), rate_hz
 
 
 def parts(crossings: Iterable[Crossing], role: Role) -> list[Part]:

@@ -27,7 +27,10 @@ def encode(samples: NDArray[np.float32], codec: Codec) -> bytes:
 
 
 def decode(payload: bytes, codec: Codec) -> NDArray[np.float32]:
-    """Samples of `payload`: float32 in [-1, 1], shape (n,). The bytes of an unfinished sample are left out."""
+    """Samples of `payload`: float32 in [-1, 1], shape (n,). The bytes of an unfinished sample are left out.
+
+    Of floats, what is louder is clipped, and what is no number is silent.
+    """
     whole = payload[: len(payload) // SAMPLE_BYTES[codec] * SAMPLE_BYTES[codec]]
     match codec:
         case "mulaw":
@@ -35,4 +38,4 @@ def decode(payload: bytes, codec: Codec) -> NDArray[np.float32]:
         case "pcm_s16le":
             return np.frombuffer(whole, "<i2").astype(np.float32) / np.float32(32768.0)
         case "pcm_f32le":
-            return np.frombuffer(whole, "<f4")
+            return np.asarray(np.nan_to_num(np.clip(np.frombuffer(whole, "<f4"), -1.0, 1.0)))

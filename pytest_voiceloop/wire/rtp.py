@@ -67,6 +67,13 @@ def decode(data: bytes) -> RtpPacket | None:
     return RtpPacket(sequence, timestamp, ssrc, data[start:end], bool(second & _MARKER))
 
 
+def payload_type(data: bytes) -> int | None:
+    """What kind of sound an RTP version 2 packet says that it holds (RFC 3551, 6); None for other data."""
+    if len(data) < _HEADER.size or data[0] & 0xC0 != _VERSION_2:
+        return None
+    return data[1] & 0x7F
+
+
 def encode_ulaw(samples: NDArray[np.float32]) -> bytes:
     """G.711 µ-law of float32 samples in [-1, 1], shape (n,); what is louder is clipped, what is no number is silent.
 

@@ -6,6 +6,8 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from free_ports import free_ports
+
 from pytest_voiceloop.call.faults import Fault, TurnFaults
 from pytest_voiceloop.call.tap import Recorder, TapPoint, taps
 from pytest_voiceloop.stack.spec import HOST, Link, Port, Service, StackSpec
@@ -26,12 +28,6 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0.005)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 class Upstream:
@@ -74,7 +70,7 @@ def tapped(
     faults: Sequence[Fault] = (),
     is_up: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[Tapped]:
-    recorder, port, spoken = Recorder(), free_port(), protocol(link.protocol)
+    recorder, port, spoken = Recorder(), free_ports(), protocol(link.protocol)
     target = Service(link.target, ("true",), {link.port: Port()})
     in_force = TurnFaults(faults, StackSpec((target,), (link,), {}), {link: spoken}) if faults else None
     point = TapPoint(link, spoken, port, upstream and (HOST, upstream))

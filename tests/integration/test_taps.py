@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from free_ports import free_ports
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tapped import (
@@ -22,7 +23,6 @@ from tapped import (
     SPOKEN,
     TEXT,
     Upstream,
-    free_port,
     is_reset,
     read,
     read_to_the_end,
@@ -178,7 +178,7 @@ def test_upstream_hears_nothing_before_hello(upstream: Upstream) -> None:
 
 
 def test_upstream_that_refuses_is_a_reset_and_no_crossing() -> None:
-    with tapped(free_port()) as tap, tap.dial() as near:
+    with tapped(free_ports()) as tap, tap.dial() as near:
         assert is_reset(near)
         assert tap.kinds() == []
 
@@ -196,7 +196,7 @@ def test_a_listener_refused_its_port_is_named() -> None:
 
 def test_the_taps_before_a_refused_one_are_closed_again() -> None:
     with socket.create_server((HOST, 0)) as foreign:
-        first = free_port()
+        first = free_ports()
         points = [TapPoint(TEXT, SPOKEN, first, None), TapPoint(TEXT, SPOKEN, foreign.getsockname()[1], None)]
         with pytest.raises(OSError, match="cannot listen"), taps(points, Recorder(), lambda _: False):
             pass

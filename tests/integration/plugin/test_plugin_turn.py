@@ -74,3 +74,32 @@ def test_quiet_runs_show_no_progress(repository):
     result.stdout.no_fnmatch_line("*booting*")
     result.stdout.no_fnmatch_line("*SCRIPTED (no model) ok*")
     result.stdout.fnmatch_lines(["script| voiceloop: 1 of 1 turn completed*"])
+
+
+def test_what_the_caller_cannot_understand_is_said_and_costs_no_turn(repository):
+    repository.tests("""
+        import socket, threading
+        import psutil
+
+        def throw(done):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                while not done.wait(0.005):
+                    for ear in psutil.Process().net_connections("udp4"):
+                        for datagram in (b"", b"END:153", b"\\x80\\x08" + bytes(170)):
+                            sender.sendto(datagram, ear.laddr)
+
+        def test_turn(voiceloop_simulator):
+            done = threading.Event()
+            thrower = threading.Thread(target=throw, args=[done])
+            thrower.start()
+            try:
+                turn = voiceloop_simulator.say("clip.wav", text="Hello there, you.")
+            finally:
+                done.set()
+                thrower.join()
+            assert turn.status == "ok"
+    """)
+    repository.run().assert_outcomes(passed=1)
+    (turn,) = repository.records["test_turn"]["turns"]
+    assert turn["errors"]
+    assert all(error.startswith("the caller got ") for error in turn["errors"])

@@ -6,7 +6,8 @@ import time
 from collections import deque
 
 import numpy as np
-from neighbours import DEADLINE_S, Service, connect, free_ports
+from free_ports import free_ports
+from neighbours import DEADLINE_S, Service, connect
 
 from pytest_voiceloop.wire import datagrams, frames, rtp
 
@@ -83,7 +84,7 @@ class Kokoro(Service):
     def __init__(self, folder, *options, first=151, count=24):
         self.calls = iter(range(first, first + 2 * count, 2))
         self.text_port = free_ports()
-        self.register_port = free_ports(socket.SOCK_DGRAM)
+        self.register_port = free_ports()
         self.outbound_base = free_ports(count=2 * count) - first
         addresses = ("--listen", f"{HOST}:{self.text_port}", "--register", f"{HOST}:{self.register_port}")
         super().__init__(
@@ -143,7 +144,7 @@ class Outbound(Service):
         self.calls = iter(range(first, first + 2 * count, 2))
         self.kokoro = udp_socket()
         self.audio_base = free_ports(count=2 * count) - first
-        self.register_base = free_ports(socket.SOCK_DGRAM, count=2 * count) - first
+        self.register_base = free_ports(count=2 * count) - first
         super().__init__(
             "outbound",
             *("--listen", f"{HOST}:{self.audio_base}", "--register", f"{HOST}:{self.register_base}"),

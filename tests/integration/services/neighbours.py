@@ -36,22 +36,6 @@ def until(condition, what):
     raise AssertionError(f"waited {DEADLINE_S} s for {what}")
 
 
-def free_ports(kind=socket.SOCK_STREAM, count=1):
-    """Consecutive free ports on loopback; the first of them. Good enough for tests, which run one at a time."""
-    for _ in range(100):
-        with contextlib.ExitStack() as held:
-            first = None
-            try:
-                for offset in range(count):
-                    claim = held.enter_context(socket.socket(socket.AF_INET, kind))
-                    claim.bind(("127.0.0.1", 0 if first is None else first + offset))
-                    first = first or claim.getsockname()[1]
-            except OSError:
-                continue
-            return first
-    raise AssertionError(f"no {count} consecutive ports are free")
-
-
 class Service:
     """A service process with its log; `with Service("whisper", …)` waits until it is ready and ends it."""
 

@@ -10,8 +10,9 @@ import threading
 import numpy as np
 import pytest
 import soundfile
+from free_ports import free_ports
 from lines import HOST, RATE_HZ, SAMPLES_PER_CHARACTER, AudioPeer, Kokoro, KokoroCall, tone
-from neighbours import DEADLINE_S, Service, connect, free_ports, send_datagram, until
+from neighbours import DEADLINE_S, Service, connect, send_datagram, until
 
 from pytest_voiceloop.wire import frames
 from voiceloop_services import runtime
@@ -396,7 +397,7 @@ def test_port_in_use_is_told(tmp_path):
 
 
 def test_missing_clip_exits_with_its_cure(tmp_path):
-    ports = ("--listen", f"{HOST}:{free_ports()}", "--register", f"{HOST}:{free_ports(socket.SOCK_DGRAM)}")
+    ports = ("--listen", f"{HOST}:{free_ports()}", "--register", f"{HOST}:{free_ports()}")
     service = Service("kokoro", "--engine", "scripted", *ports, "--script-clip", tmp_path / "no.wav", folder=tmp_path)
     assert service.process.wait(DEADLINE_S) == 69
     assert '"cure": "name a WAV or FLAC file that exists"' in service.log

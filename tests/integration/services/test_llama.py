@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from neighbours import DEADLINE_S, Listener, Service, connect, free_ports
+from free_ports import free_ports
+from neighbours import DEADLINE_S, Listener, Service, connect
 
 from pytest_voiceloop.wire import frames
 

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -12,7 +11,8 @@ import time
 import numpy as np
 import psutil
 import pytest
-from neighbours import DEADLINE_S, Listener, Service, free_ports, send_datagram, silence, tone
+from free_ports import free_ports
+from neighbours import DEADLINE_S, Listener, Service, send_datagram, silence, tone
 
 from pytest_voiceloop.wire import frames
 
@@ -30,7 +30,7 @@ class Whisper(Service):
         self.llama = Listener()
         self.base = free_ports(count=6)
         self.callers = {call_id: Listener(self.base + call_id) for call_id in (1, 3, 5)}
-        self.register_port = free_ports(socket.SOCK_DGRAM)
+        self.register_port = free_ports()
         addresses = ("--register", f"127.0.0.1:{self.register_port}", "--caller", f"127.0.0.1:{self.base}")
         addresses += ("--llama", f"127.0.0.1:{self.llama.port}")
         super().__init__("whisper", "--engine", "scripted", *addresses, "--calls", "1:3:2", *options, folder=folder)

@@ -1,5 +1,6 @@
 """How numbers are laid out, and what is refused."""
 
+import random
 import socket
 from contextlib import ExitStack
 
@@ -33,6 +34,16 @@ def bound_elsewhere(protocol: str) -> socket.socket:
     return made
 
 
+@pytest.fixture
+def lowest(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The first of pages that are tried in order and that no other run on this machine uses."""
+    number = random.randrange(10_000, 18_000)
+    monkeypatch.setattr(ports, "_LOWEST", number)
+    monkeypatch.setattr(ports, "_GUARDS", number - 500)
+    monkeypatch.setattr(ports.random, "shuffle", lambda _: None)
+    return number
+
+
 def test_no_number_is_given_twice() -> None:
     spec = reference_stack()
     with allocate(spec) as made:
@@ -58,22 +69,21 @@ def test_two_stacks_of_one_process_do_not_meet() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_a_foreign_socket_in_the_page_makes_it_choose_another(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
-    monkeypatch.setattr(ports.random, "shuffle", lambda _: None)
+def test_a_foreign_socket_in_the_page_makes_it_choose_another(lowest: int, protocol: str) -> None:
     spec = one_service()
     with allocate(spec) as made:
-        first = made.bind["brain", "listen"]
+        assert made.bind["brain", "listen"] == lowest
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET, kind) as foreign:
-        foreign.bind(("0.0.0.0", first + 1))
+        foreign.bind(("0.0.0.0", lowest + 1))
         if protocol == "tcp":
             foreign.listen()
         with allocate(spec) as made:
-            assert made.bind["brain", "listen"] - first >= PAGE
+            assert made.bind["brain", "listen"] - lowest >= PAGE
 
 
-def test_a_page_is_free_again_after_its_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports.random, "shuffle", lambda _: None)
+@pytest.mark.usefixtures("lowest")
+def test_a_page_is_free_again_after_its_context() -> None:
     with allocate(one_service()) as first:
         pass
     with allocate(one_service()) as second:
@@ -112,24 +122,20 @@ def test_a_machine_with_a_wide_ephemeral_range_still_gets_numbers(monkeypatch: p
 # --- the fixed plan
 
 
-def test_the_fixed_plan_binds_its_own_numbers_and_taps_elsewhere() -> None:
-    with bound_elsewhere("tcp") as free:
-        number = free.getsockname()[1]
+def test_the_fixed_plan_binds_its_own_numbers_and_taps_elsewhere(lowest: int) -> None:
     spec = StackSpec(
-        (Service("brain", ("brain",), {"listen": Port("tcp", number)}),),
+        (Service("brain", ("brain",), {"listen": Port("tcp", lowest - 1)}),),
         (Link("stt_llm", "ear", "brain", "listen"),),
         {},
     )
     with allocate(spec, fixed=True) as made:
-        assert made.bind["brain", "listen"] == number
-        assert made.reach["brain", "listen"] != number
+        assert made.bind["brain", "listen"] == lowest - 1
+        assert made.reach["brain", "listen"] == lowest
 
 
-def test_the_fixed_plan_without_taps() -> None:
-    with bound_elsewhere("tcp") as free:
-        number = free.getsockname()[1]
-    with allocate(one_service(tap=False, listen=Port("tcp", number)), fixed=True) as made:
-        assert made.bind == made.reach == {("brain", "listen"): number}
+def test_the_fixed_plan_without_taps(lowest: int) -> None:
+    with allocate(one_service(tap=False, listen=Port("tcp", lowest)), fixed=True) as made:
+        assert made.bind == made.reach == {("brain", "listen"): lowest}
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])

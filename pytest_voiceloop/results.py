@@ -191,8 +191,8 @@ def write(run: Run, *, in_mid_turn: bool = False) -> None:
     # The journal knows what no report tells: services that served no turn, and the turns of a test without an end.
     known = journal.from_journal(lines)
     told = [*known["services"], *(service for record in run.records for service in record["services"])]
-    # By process: two that started equally fast are still two.
-    services = {service["pid"]: service for service in told}
+    # By process: two that started equally fast are still two. What ran already has none.
+    services = {(service["pid"], service["name"], service["base"]): service for service in told}
     tests = [{key: value for key, value in record.items() if key != "services"} for record in run.records]
     tests += [test for test in known["tests"] if test["outcome"] == journal.UNFINISHED]
     if services and run.calibration and not in_mid_turn:

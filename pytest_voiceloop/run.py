@@ -248,8 +248,11 @@ def said(turns: Iterable[Turn]) -> int:
 
 
 def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]]:
-    """The document's ``services[]``: what each service said when it was ready, and whether it is the base's."""
-    return [
+    """The document's ``services[]``: what each service said when it was ready, and whether it is the base's.
+
+    Of one that ran already only its addresses are known.
+    """
+    started = [
         {
             "name": process.name,
             "pid": process.popen.pid,
@@ -260,6 +263,19 @@ def services_json(live: LiveStack, *, base: bool = False) -> list[dict[str, Any]
         }
         for process in live.running.processes
     ]
+    there = [
+        {
+            "name": service.name,
+            "pid": None,
+            "base": base,
+            "address": {name: f"{port.host}:{port.seed}" for name, port in service.ports.items()},
+            "cold_start_ms": None,
+            "restarts": 0,
+        }
+        for service in live.spec.services
+        if not service.command
+    ]
+    return started + there
 
 
 def new_run(settings: Settings, worker: str, run_id: str | None, say: Say) -> Run:

@@ -1,5 +1,6 @@
 """A voiceloop.toml says what to boot and, by profile, what to hold every test against."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,22 @@ def test_a_pyproject_beside_the_tests_is_found(folder):
     (folder.path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n[tool.voiceloop]\nextends = 'other'\n")
     folder.tests(PHONES)
     assert f"{folder.path}/pyproject.toml:3: tool.voiceloop.extends: 'other' is none of its values" in refused(folder)
+
+
+def test_what_runs_already_stands_in_the_document_with_its_address(folder):
+    with socket.create_server(("127.0.0.1", 0)) as agent:
+        address = f"127.0.0.1:{agent.getsockname()[1]}"
+        (folder.path / "voiceloop.toml").write_text(f'[services.agent]\naddress = {{ ws = "{address}" }}\n')
+        folder.tests("def test_boot(voiceloop_stack): pass")
+        folder.run("--voiceloop-report=html").assert_outcomes(passed=1)
+    assert folder.document["services"] == [
+        {
+            "name": "agent",
+            "pid": None,
+            "base": False,
+            "address": {"ws": address},
+            "cold_start_ms": None,
+            "restarts": 0,
+        }
+    ]
+    assert address in (folder.results / "report.html").read_text()

@@ -14,10 +14,12 @@ How it works, in frames of 10 ms every 5 ms:
    above that, and above -51 dBFS (dips of up to 15 ms, a low voice's period, do not break it). Its ends are moved
    outwards for as long as the level stays above the edge and above -58 dBFS: where it rose, and where it died away.
    The first sound of a clip without noise begins at -59.5 dBFS, 40 dB below speech of the usual level.
-   In a noise above that the ends go on outwards, 10 ms at a time and 100 ms at most, where a window of 20 ms, 5 ms
-   further out, is 7 dB above the noise in a band of 200 Hz: an "s" or an "h" lies in few bands, and is heard before it
-   raises the level of them all. Where the noise fell silent up to 100 ms before the first sound, that begins where it
-   rose 3 dB above what was left: comfort noise may stop before a consonant that is no louder than it was.
+   In a noise above that the ends go on outwards, 5 ms at a time and 100 ms at most, where the window of 20 ms that
+   reaches 5 ms further out is 7 dB above the noise in a band of 200 Hz: an "s" or an "h" lies in few bands, and is
+   heard before it raises the level of them all. Where the noise fell silent up to 100 ms before the first sound,
+   that begins where it rose 3 dB above what was left: comfort noise may stop before a consonant that is no louder
+   than it was. Where it stopped as that consonant began, its upper half is gone all the same: from there on the
+   sound is speech.
 4. What is shorter is a click, unless it lasts 25 ms or more and is a syllable's part: at most 100 ms after such a run
    (the burst of a final "t", "k" or "p") or at most 60 ms before one (a short "the").
 5. Speech, but not sound, leaves out a breath at either end: 18 dB weaker than the loudest frame, and either more than
@@ -56,6 +58,9 @@ EDGE_SPREADS = 4.0
 ONSET_DB = 3.0
 BAND_DB = 7.0
 """Above the noise in a band, on average over 20 ms: 5 times its power, which is speech 6 dB above it."""
+TREBLE_HZ = 2000.0
+GONE_DB = 7.0
+"""In 10 ms from 2 kHz up a steady noise is hardly ever so much weaker than it is on average."""
 BREATH_DB = 18.0
 
 # In frames of HOP_S.
@@ -70,9 +75,9 @@ _CLOSURE_FRAMES = 20
 _LEAD_FRAMES = 12
 _BREATH_FRAMES = 30
 _ENDED_FRAMES = 20
+_FRAME_HOPS = 2
 _WINDOW_HOPS = 4
-_STEP_HOPS = 2
-_MOST_STEPS = 10
+_MOST_WIDER = 20
 _BAND_BINS = 4
 
 Span = tuple[int, int]
@@ -150,7 +155,8 @@ def _audible(levels: _Levels) -> list[Span]:
         return longest[i] > 0 and end - start > _BURST_FRAMES and (after or before)
 
     spans = [span for i, span in enumerate(touched) if heard[i] or is_burst(i)]
-    return _with_weak_ends(_from_its_rise(_since_noise_ended(spans, levels.db, noise), levels.db, noise), levels, noise)
+    spans = _from_its_rise(_since_noise_ended(spans, levels.db, noise), levels.db, noise)
+    return _in_its_place(_with_weak_ends(spans, levels, noise), levels, noise)
 
 
 def _from_its_rise(spans: list[Span], db: NDArray[np.float64], noise: _Noise) -> list[Span]:
@@ -182,6 +188,29 @@ def _since_noise_ended(spans: list[Span], db: NDArray[np.float64], noise: _Noise
     return [(_before(start, risen), end), *spans[1:]]
 
 
+def _in_its_place(spans: list[Span], levels: _Levels, noise: _Noise) -> list[Span]:
+    """The spans, the first one from where the noise's upper half was gone, if that was before, and sound went on.
+
+    Comfort noise may stop just as a consonant begins that is weaker than it was.
+    """
+    if not spans or noise.stretch is None or noise.floor < LOWEST_EDGE_DBFS:
+        return spans
+    start, end = spans[0]
+    first = max(noise.stretch[1] - _FRAME_HOPS, start - _MOST_WIDER)
+    least = _treble(levels, range(noise.stretch[0], noise.stretch[1] - 1)).mean() * 10 ** (-GONE_DB / 10)
+    gone = np.flatnonzero(_treble(levels, range(first, max(first, start))) < least)
+    if not len(gone):
+        return spans
+    sounds_from = _before(start, levels.db[:start] > LOWEST_EDGE_DBFS)
+    return [(min(start, max(first + int(gone[0]) - 1, sounds_from)), end), *spans[1:]]
+
+
+def _treble(levels: _Levels, first_hops: range) -> NDArray[np.float64]:
+    """Power from 2 kHz up in windows of 10 ms that begin with these hops, shape (windows,)."""
+    power = _powers(levels, first_hops, _FRAME_HOPS)
+    return np.asarray(power[:, round(TREBLE_HZ * _FRAME_HOPS * HOP_S) :].sum(axis=1))
+
+
 def _with_weak_ends(spans: list[Span], levels: _Levels, noise: _Noise) -> list[Span]:
     """The spans with what lies before and after them and is above the noise in a band only."""
     # A weaker noise hides nothing that is heard, and is itself exceeded by the ringing of the weighting filter.
@@ -195,24 +224,29 @@ def _with_weak_ends(spans: list[Span], levels: _Levels, noise: _Noise) -> list[S
 
     wider = []
     for i, (start, end) in enumerate(spans):
-        least_start = max(spans[i - 1][1] + 1 if i else 0, start - _STEP_HOPS * _MOST_STEPS)
-        most_end = min(spans[i + 1][0] if i + 1 < len(spans) else len(levels.db), end + _STEP_HOPS * _MOST_STEPS)
+        least_start = max(spans[i - 1][1] + 1 if i else 0, start - _MOST_WIDER)
+        most_end = min(spans[i + 1][0] if i + 1 < len(spans) else len(levels.db), end + _MOST_WIDER)
         # The sound begins with hop `start + 1` (see _in_samples), or late in the one before.
-        while start > 0 and start - _WINDOW_HOPS >= least_start and heard(start - _WINDOW_HOPS):
-            start -= _STEP_HOPS  # noqa: PLW2901
-        while end < len(levels.db) and end + 1 + _WINDOW_HOPS <= most_end and heard(end + 1):
-            end += _STEP_HOPS  # noqa: PLW2901
+        while start > 0 and start - _WINDOW_HOPS >= least_start and heard(start - _WINDOW_HOPS + 1):
+            start -= 1  # noqa: PLW2901
+        while end < len(levels.db) and end + _WINDOW_HOPS <= most_end and heard(end):
+            end += 1  # noqa: PLW2901
         wider.append((start, end))
     return wider
 
 
 def _bands(levels: _Levels, first_hops: range) -> NDArray[np.float64]:
     """Power by band in windows of 20 ms that begin with these hops, shape (windows, bands); a band is 200 Hz wide."""
-    length = _WINDOW_HOPS * levels.hop
-    at = np.arange(first_hops.start, first_hops.stop)[:, None] * levels.hop + np.arange(length)
-    power = np.abs(np.fft.rfft(levels.weighted[at] * np.hanning(length), axis=1)) ** 2
+    power = _powers(levels, first_hops, _WINDOW_HOPS)
     whole = power.shape[1] - power.shape[1] % _BAND_BINS
-    return np.asarray(power[:, :whole].reshape(len(at), -1, _BAND_BINS).mean(axis=2))
+    return np.asarray(power[:, :whole].reshape(len(power), -1, _BAND_BINS).mean(axis=2))
+
+
+def _powers(levels: _Levels, first_hops: range, hops: int) -> NDArray[np.float64]:
+    """Power by bin in windows of so many hops that begin with `first_hops`, shape (windows, bins)."""
+    length = hops * levels.hop
+    at = np.arange(first_hops.start, first_hops.stop)[:, None] * levels.hop + np.arange(length)
+    return np.asarray(np.abs(np.fft.rfft(levels.weighted[at] * np.hanning(length), axis=1)) ** 2)
 
 
 def _is_breath(levels: _Levels, span: Span, loud: float, pause_frames: int) -> bool:

@@ -7,14 +7,14 @@ from pytest_voiceloop.call import onset_trial
 from pytest_voiceloop.call.corpus import default_corpus_folder, load_corpus
 
 # Condition: the 95th percentile and the most that may be off, in ms, and the share that has to be within 10 ms. What is
-# not begins with a weak consonant, in or just after a noise.
+# not begins with a weak consonant in a noise.
 MOST_OFF_MS = {
     "clean": (6, 10, 1.0),
     "0 to 600 ms of silence before": (6, 10, 1.0),
-    "20 dB above noise": (15, 20, 0.9),
-    "20 dB above noise, µ-law": (15, 20, 0.9),
+    "20 dB above noise": (15, 20, 0.93),
+    "20 dB above noise, µ-law": (15, 20, 0.93),
     "behind a click": (6, 10, 1.0),
-    "behind comfort noise": (18, 35, 0.9),
+    "behind comfort noise": (10, 15, 0.98),
 }
 
 
@@ -43,8 +43,7 @@ def test_what_is_missed_in_noise_is_within_3_db_of_the_threshold_of_hearing(clip
             found[ear_db] = np.array(onset_trial.errors_ms(clips, condition))
     before_the_better_ear, after_the_worse = -found[-3], found[3]
     off = np.maximum(np.maximum(before_the_better_ear, after_the_worse), 0)
-    assert np.mean(off <= 10) >= 0.98
-    assert off.max() <= 15
+    assert off.max() <= 10
 
 
 def tone(ms, amplitude=0.1):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from pytest_voiceloop import settings
-from pytest_voiceloop.run import BUDGETS, MEASURED, RUN, Measured
+from pytest_voiceloop.run import BUDGETS, MEASURED, RUN, Measured, undecided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -180,7 +180,7 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
     from pytest_voiceloop.call import replay
     from pytest_voiceloop.call.faults import FaultError, check
     from pytest_voiceloop.call.simulator import Simulator, Version
-    from pytest_voiceloop.markers import check_pace, faults_of, invisible, judge_turns, parse, with_profile
+    from pytest_voiceloop.markers import check_pace, faults_of, invisible, parse, with_profile
     from pytest_voiceloop.stack.process import StackError
 
     run = request.config.stash[RUN]
@@ -194,8 +194,9 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
     item.stash[BUDGETS] = with_profile(item.stash[BUDGETS], profile, live.spec.pace)
     judged = live.spec.judge.protocol != "none"
     wrong = invisible(item.stash[BUDGETS], live.tapped, judged=judged)
-    if run.scripts and (why := replay.obstacle(live.spec)):
-        wrong = f"--voiceloop-replay: {why}"
+    for version in filter(None, (live, base)):
+        if run.scripts and (why := replay.obstacle(version.spec)):
+            wrong = f"--voiceloop-replay: {why}{' of the base' if version is base else ''}"
     faults = faults_of(item)
     try:
         for one in faults.in_force:
@@ -213,10 +214,6 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
     if wrong:
         pytest.fail(wrong, pytrace=False)
 
-    def undecided() -> bool:
-        verdicts = judge_turns(item.stash[BUDGETS], item.stash[MEASURED].turns)
-        return any(verdict.verdict == "inconclusive" for _, verdict in verdicts)
-
     simulator = Simulator(
         live,
         trials=run.settings.trials,
@@ -225,7 +222,9 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
         script=lambda utterance, index: run.scripts.get((utterance, index)),
         faults=faults,
         base=Version(base, lambda *kept: run.keep(item, base, *kept, base=True)) if base else None,
-        undecided=lambda: run.settings.inconclusive == "extend" and undecided(),
+        undecided=lambda: (
+            run.settings.inconclusive == "extend" and undecided(run, item.stash[MEASURED], item.stash[BUDGETS])
+        ),
         planned=item.stash[MEASURED].plan,
     )
     try:

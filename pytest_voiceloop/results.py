@@ -203,10 +203,19 @@ def write(run: Run, *, in_mid_turn: bool = False) -> None:
     for path, form in run.reports:
         _write(run, path, form)
     if run.settings.save:
-        _write(run, baselines.path_of(run.settings.dir, run.settings.save), "json")
+        _keep(run, baselines.path_of(run.settings.dir, run.settings.save))
     if "GITHUB_STEP_SUMMARY" in os.environ:
         with contextlib.suppress(OSError), Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as page:
             page.write(step_summary(run.document))
+
+
+def _keep(run: Run, path: Path) -> None:
+    """Keep the run as a baseline. One without a turn that counts must not take the place of one that has some."""
+    assert run.document is not None
+    if any(turn["status"] == "ok" and not turn["warmup"] for turn in document.turns_of(run.document, "turns")):
+        _write(run, path, "json")
+    else:
+        run.unwritten.append(f"{path}: no turn of this run counts, so there is nothing to keep; see why, and run again")
 
 
 def _write(run: Run, path: Path, form: str) -> None:

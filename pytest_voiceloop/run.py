@@ -234,6 +234,27 @@ class Run:
         }
 
 
+def undecided(run: Run, measured: Measured, budgets: Sequence[Budget]) -> bool:
+    """Whether a budget cannot be told yet, or how what the test has measured so far compares."""
+    from pytest_voiceloop.markers import judge_turns
+    from pytest_voiceloop.measure.comparing import BASELINE, INTERLEAVED, compare
+    from pytest_voiceloop.report.document import turns_of
+
+    if any(verdict.verdict == "inconclusive" for _, verdict in judge_turns(budgets, measured.turns)):
+        return True
+    turns = [turn.as_json() for turn in measured.turns]
+    said = {(turn["utterance"]["corpus"], turn["utterance"]["id"], turn["pace"]) for turn in turns}
+    # Of a kept run what other tests have said is theirs.
+    kept = [
+        turn
+        for turn in (turns_of(run.baseline, "turns") if run.baseline else ())
+        if (turn["utterance"]["corpus"], turn["utterance"]["id"], turn["pace"]) in said
+    ]
+    rule = (run.settings.compare and run.settings.compare[1]) or BASELINE
+    sides = ((kept, rule), ([turn.as_json() for turn in measured.base_turns], INTERLEAVED))
+    return any(before and compare(before, turns, how).verdict == "inconclusive" for before, how in sides)
+
+
 RUN = pytest.StashKey[Run]()
 MEASURED = pytest.StashKey[Measured]()
 BUDGETS: pytest.StashKey[Sequence[Budget]] = pytest.StashKey()
@@ -291,6 +312,7 @@ def new_run(settings: Settings, worker: str, run_id: str | None, say: Say) -> Ru
     run = Run(settings, run_id or f"run-{stamp}-{os.getpid()}", worker, say, started_at)
     if settings.compare and not worker:
         run.baseline = _kept(settings, settings.compare[0], "--voiceloop-compare")
+        _check_comparable(run.baseline, settings.compare[0])
     if settings.replay:
         from pytest_voiceloop.call.replay import scripts
         from pytest_voiceloop.report.document import turns_of
@@ -309,6 +331,18 @@ def _kept(settings: Settings, name: str, option: str) -> dict[str, Any]:
         return baselines.kept(settings.dir, name)
     except SavedError as error:
         raise pytest.UsageError(f"{option}: {error}") from None
+
+
+def _check_comparable(baseline: Mapping[str, Any], name: str) -> None:
+    from pytest_voiceloop.report import comparison
+
+    try:
+        comparison.with_baseline(baseline, baseline, name)
+    except Exception as error:
+        raise pytest.UsageError(
+            f"--voiceloop-compare: {name} cannot be compared with: {type(error).__name__}: {error}. It may not be as "
+            "docs/run.schema.json has it; keep a new one with --voiceloop-save"
+        ) from error
 
 
 def _prune(folder: Path) -> None:

@@ -116,6 +116,13 @@ def _name(text: str, _: Path) -> str | None:
     return text or None
 
 
+def _new_name(text: str, base: Path) -> str | None:
+    """A baseline's name, as it is found again: what ends in .json is a path there."""
+    if text.endswith(".json"):
+        raise ValueError(f"write a name, such as {text[: -len('.json')] or 'main'}; it is kept as baselines/NAME.json")
+    return _name(text, base)
+
+
 def _run(text: str, base: Path) -> str | None:
     """A baseline's name, or the path of a JSON document."""
     return str(base / Path(text).expanduser()) if text.endswith(".json") else _name(text, base)
@@ -159,7 +166,7 @@ _SINGLE = (
     _Option("trials", _number(1), "5", "how often measure() says each utterance", metavar="N"),
     _Option("warmup", _number(0), "1", "turns that measure() says first, reports, and leaves out", metavar="N"),
     _Option("seed", _number(0), "0", "the language model's seed", metavar="N"),
-    _Option("save", _name, "", "keep this run as a baseline under a name", metavar="NAME"),
+    _Option("save", _new_name, "", "keep this run as a baseline under a name", metavar="NAME"),
     _Option(
         "compare",
         _compare,

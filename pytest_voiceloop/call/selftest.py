@@ -127,6 +127,8 @@ def run_self_test(*, as_json: bool, busy: bool) -> int:
         try:
             result = self_test(Path(folder), busy=busy, progress=lambda text: print(f"  {text}", file=sys.stderr))
         except (StackError, PortError, OSError) as error:
+            if as_json:
+                print(json.dumps({"ok": False, "cannot": [f"the self-test came to no end: {error}"]}, indent=1))
             print(error, file=sys.stderr)
             return 1
     print(json.dumps(result.as_json(), indent=1) if as_json else "\n".join(table(result)))

@@ -165,3 +165,49 @@ def test_an_undecided_budget_is_measured_for_longer_where_that_is_asked_for(meas
     measured.run("--voiceloop-inconclusive=extend")
     (test,) = measured.document["tests"]
     assert len(test["turns"]) > 4
+
+
+def test_an_undecided_comparison_is_measured_for_longer_too(measured):
+    conftest = measured.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + base_fixture())
+    measured.tests("""
+        def test_few(voiceloop_simulator, voiceloop_corpus):
+            voiceloop_simulator.measure(list(voiceloop_corpus)[:2], trials=1, warmup=0)
+    """)
+    measured.run("--voiceloop-inconclusive=extend")
+    (test,) = measured.document["tests"]
+    # Two utterances are too few for any verdict, however often they are said.
+    assert (len(test["turns"]), len(test["base_turns"])) == (6, 6)
+    assert comparison(measured)["verdict"] == "inconclusive"
+
+
+def test_a_run_without_a_turn_does_not_take_the_place_of_a_baseline(measured):
+    measured.run("--voiceloop-save=main").assert_outcomes(passed=1)
+    kept = (measured.results / "baselines" / "main.json").read_text()
+    measured.tests("""
+        import pytest
+
+        def test_skipped(voiceloop_simulator):
+            pytest.skip("no model here")
+    """)
+    result = measured.run("--voiceloop-save=main")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*NOT WRITTEN: *main.json: no turn of this run counts*"])
+    assert (measured.results / "baselines" / "main.json").read_text() == kept
+
+
+def test_a_baseline_that_is_broken_within_stops_the_run_before_it_measures(measured):
+    measured.run("--voiceloop-save=main").assert_outcomes(passed=1)
+    kept = measured.results / "baselines" / "main.json"
+    document = json.loads(kept.read_text())
+    del document["tests"][0]["turns"][3]["utterance"]["audio_s"]
+    kept.write_text(json.dumps(document))
+    result = measured.run("--voiceloop-compare=main")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--voiceloop-compare: main cannot be compared with: KeyError: 'audio_s'.*"])
+
+
+def test_a_baseline_is_kept_under_a_name_and_not_a_path(measured):
+    result = measured.run("--voiceloop-save=kept.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--voiceloop-save*write a name, such as kept*"])

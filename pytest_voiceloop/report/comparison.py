@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_voiceloop.measure.comparing import HEADLINES
 from pytest_voiceloop.report.document import strict, turns_of
 from pytest_voiceloop.report.fingerprint import differences, fingerprint, obstacles
 from pytest_voiceloop.text import clipped, visible, wrapped
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_voiceloop.measure.comparing import Rule
 
 
-_ALWAYS = ("total", "voice_to_voice", "work_ms", "transcript_wer", "loop_wer", "cut_off_rate")
+_ALWAYS = ("work_ms", *HEADLINES)
 """Rows that are shown also where nothing has changed."""
 
 

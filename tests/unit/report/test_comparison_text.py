@@ -55,6 +55,13 @@ def test_the_rule_follows_how_it_was_measured():
     assert with_base(interleaved, "base")["verdict"] == "same"
 
 
+def test_a_version_that_no_longer_answers_has_regressed_against_a_base_measured_turn_about():
+    made = one_test(*turns(6, missing=("t4_first", "t4_last", "t5")), base_turns=turns(6))
+    found = with_base(document(made, services=(WHISPER, WHISPER | {"base": True})), "base")
+    assert found["verdict"] == "regressed"
+    assert any(line.split()[:5] == ["timed_out_rate", "6", "0.000", "1.000", "+1.000"] for line in lines(found))
+
+
 @pytest.fixture
 def files(tmp_path):
     def write(name, made):

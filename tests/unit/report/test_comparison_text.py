@@ -62,6 +62,22 @@ def test_a_version_that_no_longer_answers_has_regressed_against_a_base_measured_
     assert any(line.split()[:5] == ["timed_out_rate", "6", "0.000", "1.000", "+1.000"] for line in lines(found))
 
 
+def calibrated(before_ms, after_ms):
+    return document(one_test(*turns()), calibration={"before_ms": before_ms, "after_ms": after_ms})
+
+
+def test_a_machine_that_is_slower_than_then_is_told_with_figures():
+    found = with_baseline(calibrated(190.0, 210.0), calibrated(220.0, 240.0), "main")
+    assert found["verdict"] == "same"
+    (note,) = found["notes"]
+    assert note.startswith("the machine is slower than then: the calibration took 200 ms there, 230 ms here (+15 %).")
+
+
+@pytest.mark.parametrize("there", [(200.0, 210.0), (None, None)], ids=["within 10 %", "without a calibration"])
+def test_a_machine_of_which_no_drift_is_known_is_not_spoken_of(there):
+    assert with_baseline(calibrated(*there), calibrated(220.0, None), "main")["notes"] == []
+
+
 @pytest.fixture
 def files(tmp_path):
     def write(name, made):

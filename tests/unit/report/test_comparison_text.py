@@ -112,6 +112,51 @@ def test_the_command_says_which_file_it_cannot_read(files, tmp_path, text, capsy
     assert "broken.json" in capsys.readouterr().err
 
 
+def _no_tests(made):
+    made["tests"] = None
+
+
+def _of_a_turn(*keys):
+    def change(made):
+        place = made["tests"][0]["turns"][3]
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = None
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _no_tests,
+        _of_a_turn("ledgers"),
+        _of_a_turn("utterance", "audio_s"),
+        _of_a_turn("judge"),
+        _of_a_turn("reply", "text"),
+    ],
+    ids=["tests", "ledgers", "audio_s", "judge", "reply.text"],
+)
+@pytest.mark.parametrize("place", [0, 1], ids=["base", "head"])
+def test_the_command_names_the_run_that_is_wrong_within(files, change, place, capsys):
+    wrong, right = run(), files("right", run())
+    change(wrong)
+    paths = [right, right]
+    paths[place] = files("wrong", wrong)
+    assert main(["compare", *paths]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"voiceloop compare: {paths[place]} cannot be compared: ")
+    assert "no run.json as pytest-voiceloop writes it" in told
+
+
+def test_the_command_names_both_runs_where_neither_is_wrong_alone(files, capsys):
+    one, other = run(), run()
+    one["environment"]["memory_mib"], other["environment"]["memory_mib"] = 8000, "much"
+    paths = files("one", one), files("other", other)
+    assert main(["compare", *paths]) == 2
+    assert f"{paths[0]} and {paths[1]} cannot be compared: " in capsys.readouterr().err
+
+
 def test_the_command_wants_a_rule_that_it_understands(files, capsys):
     same = files("same", run())
     assert main(["compare", same, same, "--rule", "much"]) == 2

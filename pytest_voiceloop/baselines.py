@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report.saved import SavedError, load
+from pytest_voiceloop.report.saved import SavedError, comparable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,4 +22,4 @@ def kept(folder: Path, name: str) -> dict[str, Any]:
         names = sorted(other.stem for other in path.parent.glob("*.json"))
         there = f"kept are {', '.join(names)}" if names else "none is kept there yet"
         raise SavedError(f"{path} is not there; {there}. Keep one with --voiceloop-save=NAME")
-    return load(path)
+    return comparable(path)

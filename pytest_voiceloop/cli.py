@@ -126,12 +126,10 @@ def _compare(options: argparse.Namespace) -> int:
     from pytest_voiceloop.report import comparison, saved
 
     try:
-        rule = parse_rule(options.rule) if options.rule else None
-        base, head = saved.load(options.base), saved.load(options.head)
+        found = saved.compared(options.base, options.head, parse_rule(options.rule) if options.rule else None)
     except ValueError as error:
         print(f"voiceloop compare: {error}", file=sys.stderr)
         return 2
-    found = comparison.with_baseline(base, head, str(options.base), rule)
     print(json.dumps(found, indent=1) if options.json else "\n".join(comparison.lines(found)))
     return {"same": 0, "better": 0, "regressed": 1}.get(found["verdict"], 125)
 

@@ -34,8 +34,8 @@ LOUD, SELDOM = 3.0, 0.2
 """Differences of so many times the typical one are left out as disturbed if no more than this share of all are."""
 CAP = 2.0
 """Another difference counts as at most so many times the typical one."""
-HEADLINES = ("total", "voice_to_voice", "transcript_wer", "loop_wer", "cut_off_rate")
-"""Rows that have to be decided for the whole to be."""
+HEADLINES = ("total", "voice_to_voice", "transcript_wer", "loop_wer", "cut_off_rate", "timed_out_rate")
+"""Rows that have to be decided for the whole to be; one that the base has must not be missing."""
 CHAIN = ("stt", "llm", "tts", "transfer")
 """The doors, in the order in which a turn passes them."""
 MADE_SO = 0.5
@@ -168,57 +168,111 @@ def compare(base_turns: Sequence[Record], head_turns: Sequence[Record], rule: Ru
     """
     base, head = _grouped(base_turns), _grouped(head_turns)
     rows: list[Row] = []
-    notes = [
-        f"{corpus or 'single clips'} at pace {pace} was measured on one side only"
-        for corpus, pace in sorted(base.keys() ^ head.keys())
-    ]
+    notes = [f"{_named(place)} was measured on one side only" for place in sorted(base.keys() ^ head.keys())]
+    gaps: list[str] = []
     for place in sorted(base.keys() & head.keys()):
-        found, told = _compare_group(place, base[place], head[place], rule)
+        found, told, unknown = _compare_group(place, base[place], head[place], rule)
         rows += found
         notes += told
+        gaps += unknown
+    rows = _silence_told(rows)
     if not rows:
         notes.append("no utterance was measured on both sides, so there is nothing to compare")
     regressed = [row for row in rows if row.verdict == "regressed"]
     doors = tuple(door for door in CHAIN if any(row.door == door for row in regressed))
     if regressed and not doors:
         notes.append("no service's own work has changed as much, so the regression is laid at no door")
-    return Comparison(tuple(rows), _overall(rows), doors, tuple(notes))
+    return Comparison(tuple(rows), _overall(rows, gaps), doors, (*gaps, *notes))
 
 
-def _overall(rows: Sequence[Row]) -> Outcome:
+def _silence_told(rows: Sequence[Row]) -> list[Row]:
+    """The rows, in which a stack that answered every turn and now answers none has regressed.
+
+    That takes no statistics and no least number of turns. It has to be all turns of the run, not those of one corpus:
+    among others a single time-out, though of a corpus of one clip, stays what chance makes of it.
+    """
+    asked = [row for row in rows if row.metric == "timed_out_rate"]
+    if any((row.base, row.head) != (0.0, 1.0) for row in asked):
+        return list(rows)
+    told = "every turn was answered before, none after"
+    return [replace(row, verdict="regressed", note=told) if row in asked else row for row in rows]
+
+
+def _overall(rows: Sequence[Row], gaps: Sequence[str]) -> Outcome:
+    """The verdict on the whole; `gaps` say what nobody can call the same, because it was not measured."""
     if any(row.verdict == "regressed" for row in rows):
         return "regressed"
-    if not rows or any(row.verdict == "inconclusive" and row.metric in HEADLINES for row in rows):
+    if gaps or not rows or any(row.verdict == "inconclusive" and row.metric in HEADLINES for row in rows):
         return "inconclusive"
     return "better" if any(row.verdict == "better" for row in rows) else "same"
 
 
+def _named(place: tuple[str, str]) -> str:
+    return f"{place[0] or 'single clips'} at pace {place[1]}"
+
+
 def _grouped(turns: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
-    """By corpus and pace, those that count."""
+    """By corpus and pace. Void turns are among them, so that a side where all are void is seen to have none."""
     found: dict[tuple[str, str], list[Record]] = {}
     for turn in turns:
-        if not turn["warmup"] and turn["status"] != "void" and "contended" not in turn["flags"]:
+        if not turn["warmup"] and "contended" not in turn["flags"]:
             found.setdefault((turn["utterance"]["corpus"], turn["pace"]), []).append(turn)
     return found
 
 
 def _compare_group(
     place: tuple[str, str], base: Sequence[Record], head: Sequence[Record], rule: Rule
-) -> tuple[list[Row], list[str]]:
-    rows, notes = [], []
-    every, clean = _pairs(base, head), _pairs(*([t for t in side if t["status"] == "ok"] for side in (base, head)))
-    for metric in _metrics(place[1], [*base, *head]):
+) -> tuple[list[Row], list[str], list[str]]:
+    """Rows, notes, and what is missing without which the whole is undecided."""
+    counted = [[turn for turn in side if turn["status"] != "void"] for side in (base, head)]
+    answered = [[turn for turn in side if turn["status"] == "ok"] for side in (base, head)]
+    every, clean = _pairs(*counted), _pairs(*answered)
+    rows, lone = [], []
+    metrics = _metrics(place[1], [*counted[0], *counted[1]])
+    for metric in metrics:
         row, measured = _metric_row(place, metric, clean, rule)
         if row:
             rows.append(row)
         elif measured:
-            notes.append(f"{metric.name} was measured on one side only")
+            lone.append(metric.name)
     for rate in _RATES:
         found = _rate_row(place, rate, every if rate.all_turns else clean)
         if found:
             rows.append(found)
-    judge = {turn.get("judge") for turn in (*base, *head)}
-    return _with_doors(rows, stack_judges=judge == {"stt"}), notes
+    judge = {turn.get("judge") for turn in counted[0] + counted[1]}
+    rows = _with_doors(rows, stack_judges=judge == {"stt"})
+    gaps = _gaps(metrics, rows, answered[0])
+    notes = [f"{name} was measured on one side only" for name in lone if name not in gaps]
+    notes += _uncovered(place, *counted)
+    if not clean:
+        shares = [f"{len(some)} of {len(side)}" for some, side in zip(answered, (base, head), strict=True)]
+        told = f"answered were {shares[0]} turns before, {shares[1]} after"
+        return rows, notes, [f"no utterance of {_named(place)} was answered on both sides: {told}"]
+    return (
+        rows,
+        notes,
+        [f"{name} was measured before and is missing after, so its change cannot be told" for name in gaps],
+    )
+
+
+def _gaps(metrics: Sequence[_Metric], rows: Sequence[Row], base: Sequence[Record]) -> list[str]:
+    """The headlines that were measured on the base and came to no row."""
+    figures: tuple[_Metric | _Rate, ...] = (*metrics, *_RATES)
+    wanted = [one for one in figures if one.name in HEADLINES and one.name not in {row.metric for row in rows}]
+    return [one.name for one in wanted if any(one.read(turn) is not None for turn in base)]
+
+
+def _uncovered(place: tuple[str, str], base: Sequence[Record], head: Sequence[Record]) -> list[str]:
+    there, here = ({_utterance(turn) for turn in side} for side in (base, head))
+    if not there ^ here:
+        return []
+    share = f"{len(there ^ here)} of {len(there | here)} utterances"
+    return [f"{share} of {_named(place)} were measured on one side only, and are not compared"]
+
+
+def _utterance(turn: Record) -> tuple[str, int]:
+    """What is compared with itself: an utterance, at its place in a call."""
+    return turn["utterance"]["id"] or turn["utterance"]["text"], turn["index"]
 
 
 def _pairs(base: Sequence[Record], head: Sequence[Record]) -> list[_Pair]:
@@ -226,7 +280,7 @@ def _pairs(base: Sequence[Record], head: Sequence[Record]) -> list[_Pair]:
     by_key: tuple[dict[Any, list[Record]], ...] = ({}, {})
     for side, turns in zip(by_key, (base, head), strict=True):
         for turn in turns:
-            side.setdefault((turn["utterance"]["id"] or turn["utterance"]["text"], turn["index"]), []).append(turn)
+            side.setdefault(_utterance(turn), []).append(turn)
     common = [key for key in by_key[0] if key in by_key[1]]
     if len(common) >= CLUSTERS:
         return [_Pair(tuple(by_key[0][key]), tuple(by_key[1][key])) for key in common]

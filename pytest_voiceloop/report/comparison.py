@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_voiceloop.measure.comparing import HEADLINES
 from pytest_voiceloop.report.document import strict, turns_of
 from pytest_voiceloop.report.fingerprint import differences, fingerprint, obstacles
+from pytest_voiceloop.report.reliability import drift
 from pytest_voiceloop.text import clipped, visible, wrapped
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_voiceloop.measure.comparing import Rule
 
 
-_ALWAYS = ("total", "voice_to_voice", "work_ms", "transcript_wer", "loop_wer", "cut_off_rate")
+_ALWAYS = ("work_ms", *HEADLINES)
 """Rows that are shown also where nothing has changed."""
 
 
@@ -33,7 +35,10 @@ def with_baseline(
     from pytest_voiceloop.measure.comparing import BASELINE
 
     prints = fingerprint(base), fingerprint(head)
-    return _entry(name, prints, turns_of(base, "turns"), turns_of(head, "turns"), rule or BASELINE)
+    found = _entry(name, prints, turns_of(base, "turns"), turns_of(head, "turns"), rule or BASELINE)
+    # Versions that were measured turn about had the same machine.
+    drifted = [] if found["refused"] else drift(base, head)
+    return found | {"notes": [*found["notes"], *drifted]}
 
 
 def with_base(document: Mapping[str, Any], name: str, rule: Rule | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 CALIBRATION_LIMIT_PERCENT = 10.0
-"""A machine that became slower or quicker by more than this during a run is said to have."""
+"""A machine that became slower or quicker by more than this during a run, or since another one, is said to have."""
 
 
 def reliability(turns: Sequence[Mapping[str, Any]], calibration: Mapping[str, float | None]) -> dict[str, Any]:
@@ -71,6 +71,29 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
             "Early and late turns are not alike; compare versions turn about (--voiceloop-base)"
         )
     return said
+
+
+def drift(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """That the machine is slower or quicker in the run `here` than in the kept run `there`, in a sentence.
+
+    Empty where it is neither, and where a document has no calibration.
+    """
+    before_ms, after_ms = _calibration_ms(there), _calibration_ms(here)
+    if not before_ms or not after_ms:
+        return []
+    change = 100 * (after_ms / before_ms - 1)
+    if abs(change) <= CALIBRATION_LIMIT_PERCENT:
+        return []
+    word = "slower" if change > 0 else "quicker"
+    figures = f"the calibration took {before_ms:.0f} ms there, {after_ms:.0f} ms here ({change:+.0f} %)"
+    cure = "What changed in time may be its doing; compare versions turn about (--voiceloop-base)"
+    return [f"the machine is {word} than then: {figures}. {cure}"]
+
+
+def _calibration_ms(document: Mapping[str, Any]) -> float | None:
+    """What the calibration took in a run, before and after it taken together."""
+    found = (document.get("reliability") or {}).get("calibration") or {}
+    return known_median((found.get("before_ms"), found.get("after_ms")))
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

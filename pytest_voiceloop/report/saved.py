@@ -6,13 +6,15 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from pytest_voiceloop.report import journal
+from pytest_voiceloop.report import comparison, journal
 from pytest_voiceloop.report.document import SCHEMA_VERSION
 from pytest_voiceloop.report.render import render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from pytest_voiceloop.measure.comparing import Rule
 
 _NEEDED = ("environment", "settings", "services", "tests", "summary")
 
@@ -34,6 +36,32 @@ def report(path: Path, format: str, page: Path | None) -> str:  # noqa: A002 - a
             f"{path} cannot be shown as {format}: {type(error).__name__}: {error}. It may not be as "
             "docs/run.schema.json has it; make the report from the run's journal.jsonl, or with the pytest-voiceloop "
             "that wrote it"
+        ) from error
+
+
+def compared(base: Path, head: Path, rule: Rule | None = None) -> dict[str, Any]:
+    """The entry of ``comparisons`` for two kept runs. Raises SavedError, which names the file that is at fault."""
+    there, here = comparable(base), comparable(head)
+    return _compared(f"{base} and {head}", there, here, str(base), rule)
+
+
+def comparable(path: Path) -> dict[str, Any]:
+    """The document of a kept run that can be compared, with itself at least. Raises SavedError."""
+    document = load(path)
+    _compared(str(path), document, document, "itself")
+    return document
+
+
+def _compared(
+    what: str, base: Mapping[str, Any], head: Mapping[str, Any], name: str, rule: Rule | None = None
+) -> dict[str, Any]:
+    try:
+        return comparison.with_baseline(base, head, name, rule)
+    except Exception as error:
+        # As in report(): what is below the keys was not looked at.
+        raise SavedError(
+            f"{what} cannot be compared: {type(error).__name__}: {error}. That is no run.json as pytest-voiceloop "
+            "writes it (docs/run.schema.json); name the run's journal.jsonl, or measure again"
         ) from error
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_voiceloop.measure.comparing import HEADLINES
 from pytest_voiceloop.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-_HEADLINES = ("total", "voice_to_voice", "transcript_wer", "loop_wer", "cut_off_rate")
-"""Rows of a comparison that are shown whatever came of them."""
 
 
 def step_summary(document: Mapping[str, Any]) -> str:
@@ -28,7 +26,7 @@ def _comparison(found: Mapping[str, Any]) -> str:
     doors = f", at the door of {', '.join(found['doors'])}" if found.get("doors") else ""
     lines = [f"**{found['verdict']}** against {_plain(found['with'])}{doors}"]
     lines += [f"* {_plain(why)}" for why in (*found.get("refused", ()), *found.get("notes", ()))]
-    rows = [row for row in found.get("rows", ()) if row["metric"] in _HEADLINES or row["verdict"] == "regressed"]
+    rows = [row for row in found.get("rows", ()) if row["metric"] in HEADLINES or row["verdict"] == "regressed"]
     table = _table(
         ("", "before", "after", "change", "verdict"),
         (

@@ -150,6 +150,73 @@ def test_a_turn_that_was_not_answered_counts_as_that_alone():
     assert found["total"].n == 8
 
 
+def silent(turns, status="timeout"):
+    return [one | {"status": status} for one in turns]
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 14])
+@pytest.mark.parametrize("status", ["timeout", "failed"])
+def test_a_stack_that_answers_nothing_any_more_has_regressed_however_few_turns_there_are(n, status):
+    found = compare(series(n), silent(series(n), status), BASELINE)
+    assert found.verdict == "regressed"
+    assert "every turn was answered before, none after" in rows(found)["timed_out_rate"].note
+
+
+def test_a_time_out_of_a_corpus_of_one_clip_is_no_regression_of_the_run():
+    other = series(1, utterance={"id": "one", "text": "said", "corpus": "other", "audio_s": 2.0})
+    assert compare(series() + other, series() + silent(other), BASELINE).verdict == "inconclusive"
+
+
+def test_where_nothing_was_answered_on_either_side_nothing_is_the_same():
+    found = compare(silent(series(14)), silent(series(14)), BASELINE)
+    assert found.verdict == "inconclusive"
+    assert "answered were 0 of 14 turns before, 0 of 14 after" in found.notes[0]
+
+
+def test_a_corpus_of_which_all_turns_are_void_is_not_the_same():
+    other = {"utterance": {"id": "one", "text": "said", "corpus": "other", "audio_s": 2.0}}
+    found = compare(series() + series(**other), series() + series(status="void", **other), BASELINE)
+    assert found.verdict == "inconclusive"
+    assert "no utterance of other at pace asap was answered on both sides" in found.notes[0]
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_few_time_outs_are_neither_the_same_nor_a_regression(lost):
+    head = series(30)
+    found = compare(series(30), silent(head[:lost]) + head[lost:], BASELINE)
+    assert found.verdict == "inconclusive"
+
+
+def test_a_time_out_that_the_base_had_too_is_the_same():
+    one = silent(series(1)) + series(30)[1:]
+    assert compare(one, one, BASELINE).verdict == "same"
+
+
+def test_a_headline_that_is_missing_after_is_not_the_same():
+    head = series()
+    for one in head:
+        one["ledgers"]["complete"] |= {"total_ms": None}
+    found = compare(series(), head, BASELINE)
+    assert found.verdict == "inconclusive"
+    assert found.notes == ("total was measured before and is missing after, so its change cannot be told",)
+
+
+def test_a_headline_that_only_the_head_has_keeps_nothing_open():
+    base = series()
+    for one in base:
+        one["ledgers"]["complete"] |= {"total_ms": None}
+    found = compare(base, series(), BASELINE)
+    assert (found.verdict, found.notes) == ("same", ("total was measured on one side only",))
+
+
+def test_utterances_of_one_side_only_are_counted():
+    found = compare(series(30), series(30)[:10], BASELINE)
+    assert found.verdict == "same"
+    assert found.notes == (
+        "20 of 30 utterances of tiny at pace asap were measured on one side only, and are not compared",
+    )
+
+
 def test_one_disturbed_turn_changes_no_verdict():
     head = series(seed=1)
     head[3] = record(3, llm=5000.0)

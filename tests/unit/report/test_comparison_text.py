@@ -55,6 +55,29 @@ def test_the_rule_follows_how_it_was_measured():
     assert with_base(interleaved, "base")["verdict"] == "same"
 
 
+def test_a_version_that_no_longer_answers_has_regressed_against_a_base_measured_turn_about():
+    made = one_test(*turns(6, missing=("t4_first", "t4_last", "t5")), base_turns=turns(6))
+    found = with_base(document(made, services=(WHISPER, WHISPER | {"base": True})), "base")
+    assert found["verdict"] == "regressed"
+    assert any(line.split()[:5] == ["timed_out_rate", "6", "0.000", "1.000", "+1.000"] for line in lines(found))
+
+
+def calibrated(before_ms, after_ms):
+    return document(one_test(*turns()), calibration={"before_ms": before_ms, "after_ms": after_ms})
+
+
+def test_a_machine_that_is_slower_than_then_is_told_with_figures():
+    found = with_baseline(calibrated(190.0, 210.0), calibrated(220.0, 240.0), "main")
+    assert found["verdict"] == "same"
+    (note,) = found["notes"]
+    assert note.startswith("the machine is slower than then: the calibration took 200 ms there, 230 ms here (+15 %).")
+
+
+@pytest.mark.parametrize("there", [(200.0, 210.0), (None, None)], ids=["within 10 %", "without a calibration"])
+def test_a_machine_of_which_no_drift_is_known_is_not_spoken_of(there):
+    assert with_baseline(calibrated(*there), calibrated(220.0, None), "main")["notes"] == []
+
+
 @pytest.fixture
 def files(tmp_path):
     def write(name, made):
@@ -87,6 +110,51 @@ def test_the_command_says_which_file_it_cannot_read(files, tmp_path, text, capsy
     broken.write_text(text)
     assert main(["compare", files("there", run()), str(broken)]) == 2
     assert "broken.json" in capsys.readouterr().err
+
+
+def _no_tests(made):
+    made["tests"] = None
+
+
+def _of_a_turn(*keys):
+    def change(made):
+        place = made["tests"][0]["turns"][3]
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = None
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _no_tests,
+        _of_a_turn("ledgers"),
+        _of_a_turn("utterance", "audio_s"),
+        _of_a_turn("judge"),
+        _of_a_turn("reply", "text"),
+    ],
+    ids=["tests", "ledgers", "audio_s", "judge", "reply.text"],
+)
+@pytest.mark.parametrize("place", [0, 1], ids=["base", "head"])
+def test_the_command_names_the_run_that_is_wrong_within(files, change, place, capsys):
+    wrong, right = run(), files("right", run())
+    change(wrong)
+    paths = [right, right]
+    paths[place] = files("wrong", wrong)
+    assert main(["compare", *paths]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"voiceloop compare: {paths[place]} cannot be compared: ")
+    assert "no run.json as pytest-voiceloop writes it" in told
+
+
+def test_the_command_names_both_runs_where_neither_is_wrong_alone(files, capsys):
+    one, other = run(), run()
+    one["environment"]["memory_mib"], other["environment"]["memory_mib"] = 8000, "much"
+    paths = files("one", one), files("other", other)
+    assert main(["compare", *paths]) == 2
+    assert f"{paths[0]} and {paths[1]} cannot be compared: " in capsys.readouterr().err
 
 
 def test_the_command_wants_a_rule_that_it_understands(files, capsys):

@@ -25,6 +25,13 @@ def test_a_row_that_is_neither_a_headline_nor_worse_is_left_out():
     assert "transfer" not in step_summary(found)
 
 
+def test_time_outs_that_leave_it_open_are_shown():
+    turns = [turn(f"u{number}", missing=("t5",) if number < 3 else ()) for number in range(30)]
+    found, base = document(one_test(*turns)), document(one_test(*(turn(f"u{number}") for number in range(30))))
+    found["comparisons"] = [with_baseline(base, found, "main")]
+    assert "| timed_out_rate (default, asap) | 0 | 0.1 | +0.1 | inconclusive |" in step_summary(found)
+
+
 def test_medians_are_shown_without_a_comparison():
     assert "| default, asap | 14 | 1690 ms | 960 ms | 0.125 | 0 |" in step_summary(run())
 

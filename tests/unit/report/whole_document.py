@@ -34,6 +34,14 @@ FACTS = {
     },
 }
 SERVICE = WHISPER | {"pid": 4711, "base": False, "restarts": 0, "settings": {"beam": 1}}
+THERE = {
+    "name": "agent",
+    "pid": None,
+    "base": False,
+    "address": {"ws": "10.0.0.5:8080"},
+    "cold_start_ms": None,
+    "restarts": 0,
+}
 CALIBRATION = {"before_ms": 25.0, "after_ms": 26.0}
 MEASURED = {
     "work_ms": {"stt": 400.0, "llm_first": 80.0, "llm": 220.0, "tts": None},
@@ -124,5 +132,5 @@ def whole():
         | {"base_turns": [whole_turn(replayed={"transcript": "said", "reply": "answered"})]},
         one_test(nodeid="tests/test_it.py::test_skipped", outcome="skipped", message="no model"),
     ]
-    made = build(tests, [SERVICE], **FACTS, calibration=CALIBRATION)
+    made = build(tests, [SERVICE, THERE], **FACTS, calibration=CALIBRATION)
     return made | {"comparisons": [COMPARISON]}

@@ -16,7 +16,10 @@ def path_of(folder: Path, name: str) -> Path:
 
 
 def kept(folder: Path, name: str) -> dict[str, Any]:
-    """The document of a baseline in a results folder, or of the path that `name` is. Raises SavedError."""
+    """The document of a baseline in a results folder, or of the path that `name` is. Raises SavedError.
+
+    Also for one that no run can be compared with: at the end of a run that would take its reports with it.
+    """
     path = path_of(folder, name)
     if not name.endswith(".json") and not path.exists():
         names = sorted(other.stem for other in path.parent.glob("*.json"))

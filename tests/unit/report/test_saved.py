@@ -7,6 +7,7 @@ import pytest
 from report_documents import HOSTILE, one_test, turn
 from whole_document import FACTS, SERVICE, whole
 
+from pytest_voiceloop import baselines
 from pytest_voiceloop.cli import main
 from pytest_voiceloop.report import journal, saved
 from pytest_voiceloop.report.render import FORMATS, render
@@ -112,6 +113,13 @@ def test_a_journal_is_compared_as_its_run_would_be(results, tmp_path, capsys):
 def test_what_cannot_be_read_cannot_be_compared(results, capsys):
     assert main(["compare", str(results / "run.json"), str(results / "no.json")]) == 2
     assert "voiceloop compare: " in capsys.readouterr().err
+
+
+def test_a_baseline_that_is_wrong_within_is_refused_before_anything_is_measured(results):
+    kept = results / "baselines" / "main.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"tests": None}))
+    with pytest.raises(saved.SavedError, match=r"main\.json cannot be compared: TypeError"):
+        baselines.kept(results, "main")
 
 
 def test_paths_are_from_here(results, monkeypatch):

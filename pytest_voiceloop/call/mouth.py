@@ -77,7 +77,11 @@ def open_mouth(live: LiveStack, call_id: str) -> Iterator[Mouth]:
     """Call whisper, and close the connection with the context. Raises StackError if it does not connect."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, live.port(CALLER, "audio", call_id)))
+        at = live.port(CALLER, "audio", call_id)
+        try:
+            listener.bind((HOST, at))
+        except OSError as error:
+            raise StackError(f"the caller cannot listen on {HOST}:{at}: {error.strerror}") from None
         listener.listen(1)
         connection = _await_connection(live, listener, call_id)
     # A whisper that is alive and does not read must not hold the caller for ever.
@@ -85,7 +89,11 @@ def open_mouth(live: LiveStack, call_id: str) -> Iterator[Mouth]:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     mouth = Mouth(live, connection, call_id)
     try:
-        mouth.send(encode_hello(call_id))
+        try:
+            mouth.send(encode_hello(call_id))
+        except OSError as error:
+            live.running.check()
+            raise StackError(f"whisper connected to the caller and hung up at once: {error}") from None
         yield mouth
     finally:
         mouth.close()

@@ -48,10 +48,11 @@ class Recorder:
         self.changed = threading.Condition()
         self._calls: defaultdict[str, list[Crossing]] = defaultdict(list)
 
-    def add(self, crossing: Crossing) -> None:
-        """Keep one crossing and wake who waits."""
+    def add(self, *crossings: Crossing) -> None:
+        """Keep what came at once and wake who waits. What another connection brings next stands before or after it."""
         with self.changed:
-            self._calls[crossing.call_id].append(crossing)
+            for crossing in crossings:
+                self._calls[crossing.call_id].append(crossing)
             self.changed.notify_all()
 
     def of(self, call_id: str, since_ns: int = 0) -> list[Crossing]:
@@ -470,10 +471,13 @@ class Relay:
         return passed
 
     def _stamp(self, passed: list[Passed], at_ns: int) -> None:
-        for one in passed:
-            role = self.point.link.stamps(one.direction, self.point.spoken.stamps)
-            if role is not None:
-                self.recorder.add(Crossing(at_ns, role, self.of_call, one.kind, one.payload, one.sample_rate_hz))
+        crossings = [
+            Crossing(at_ns, role, self.of_call, one.kind, one.payload, one.sample_rate_hz)
+            for one in passed
+            if (role := self.point.link.stamps(one.direction, self.point.spoken.stamps)) is not None
+        ]
+        if crossings:
+            self.recorder.add(*crossings)
 
     def _connect(self) -> _Outlet:
         """Connect to the target, and return what sends to it."""

@@ -36,6 +36,10 @@ _SHIM = Path(__file__).with_name("shim.py")
 class StackError(RuntimeError):
     """A stack that cannot be booted, or broke. The message carries what to look at."""
 
+    def __init__(self, message: str) -> None:
+        # It may quote what a service or a server has sent, and goes to a terminal.
+        super().__init__("\n".join(map(visible, message.split("\n"))))
+
 
 class MissingPrerequisiteError(StackError):
     """A service said that a model, library or device is not there."""
@@ -234,7 +238,8 @@ def json_objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         _, brace, rest = line.partition("{")
         if brace:
-            with contextlib.suppress(ValueError):
+            # A thousand brackets are a line of somebody's log, and too deep for the parser.
+            with contextlib.suppress(ValueError, RecursionError):
                 loaded = json.loads(brace + rest)
                 if isinstance(loaded, dict):
                     yield loaded

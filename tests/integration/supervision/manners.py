@@ -59,14 +59,14 @@ def closes_stdout():
 
 
 def floods():
-    """Writes a gigabyte into its log."""
+    """Writes into its log until it is ended; four gigabytes if nobody does that."""
     from voiceloop_services import runtime
 
     announce = runtime.announce_ready
     line = b"debug: " + b"x" * 1016 + b"\n"
 
     def write():
-        for _ in range(1024):
+        for _ in range(4096):
             os.write(2, line * 1024)
 
     def flood_after(*what):

@@ -57,7 +57,7 @@ def test_a_service_that_floods_its_log_is_ended(repository, watch, account, ill_
         f"its log had grown beyond {limit_mib} MiB, beyond which a service is ended. Make it say less"
         in repository.said
     )
-    assert limit_mib < written_mib < 1024
+    assert limit_mib < written_mib < 4096
 
 
 def look_until_the_end(run, watch):

@@ -8,7 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_voiceloop.stack.process import MissingPrerequisiteError, Process, describe_exit
+from pytest_voiceloop.stack.process import (
+    MissingPrerequisiteError,
+    Process,
+    StackError,
+    describe_exit,
+    json_objects,
+)
 
 
 def process(log: Path) -> Process:
@@ -119,3 +125,12 @@ def test_a_full_disk_is_named_with_what_was_on_it(tmp_path: Path, monkeypatch: p
     assert "log is full" not in made.account()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     assert "the disk that holds the log is full\n(the log is empty)" in made.account()
+
+
+def test_a_line_that_is_too_deep_to_be_parsed_is_none_of_ours() -> None:
+    deep = '{"counted": ' + "[" * 100_000
+    assert list(json_objects([deep, '{"counted": {}}'])) == [{"counted": {}}]
+
+
+def test_what_a_server_sent_reaches_no_terminal_raw() -> None:
+    assert str(StackError("it said:\n\x1b[2J\x07gone")) == "it said:\n\\x1b[2J\\x07gone"

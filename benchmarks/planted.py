@@ -5,7 +5,8 @@
 
 `record` boots the reference stack once, each service wrapped by planting.py, and says every utterance once for each
 case, in an order that rotates; "nothing" stands in it twice. `judge` compares each case with "nothing" as the
-interleaved mode does: the whole recording, and over and over on utterances drawn with replacement. It says how often
+interleaved mode does: the whole recording, and over and over on utterances drawn with replacement; and by the rule for
+kept runs with "nothing" of another recording, since that is what a kept run is. It says how often
 the fault is found, how often an alarm comes at another door, and what a slow service does to the others at all; and it
 compares the two recordings of "nothing" with one another. Needs the extra "stack" and the group "bench".
 
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from pytest_voiceloop.stack.spec import StackSpec
 
 DRAWS = 100
-PAIRS = (20, 40)
+PAIRS = (20, 40, 60)
+KEPT_PAIRS = 40
 A_A_DRAWS = 1000
 NOTHING = ("nothing", "nothing again")
 
@@ -163,27 +165,27 @@ def judge(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ids = sorted({turn["utterance"]["id"] for turn in turns})
     result: dict[str, Any] = {"utterances": len(ids), "draws": DRAWS, "cases": {}}
     print(
-        f"{len(ids)} utterances; shares of {DRAWS} draws found and laid at the right door, of {PAIRS[0]} and {PAIRS[1]}"
+        f"{len(ids)} utterances; shares of {DRAWS} draws found and laid at the right door: of {PAIRS} pairs (turn\n"
+        f"about), and of {KEPT_PAIRS} against a kept run, that is another recording; those of {KEPT_PAIRS} pairs\n"
+        "with an alarm at another door by chance; the verdict on the whole recording"
     )
-    print(f"pairs (turn about), and of {PAIRS[1]} by the rule for kept runs; those with an alarm at another door, of")
-    print(f"{PAIRS[1]} pairs, by chance; the verdict on the whole recording")
     for case in CASES[len(NOTHING) :]:
         head = by_case[case.name]
         recordings = {turn["recording"] for turn in head}
         base = [turn for name in NOTHING for turn in by_case[name] if turn["recording"] in recordings]
         whole = compare(base, head, INTERLEAVED)
-        few, many = (found_share(base, head, case.door, ids, pairs, INTERLEAVED) for pairs in PAIRS)
-        kept = found_share(base, head, case.door, ids, PAIRS[1], BASELINE)
+        found = [found_share(base, head, case.door, ids, pairs, INTERLEAVED) for pairs in PAIRS]
+        every = [turn for name in NOTHING for turn in by_case[name]]
+        kept = found_share(every, head, case.door, ids, KEPT_PAIRS, BASELINE)
         elsewhere = chance_elsewhere(base, head, case.door, ids)
         result["cases"][case.name] = {
             "turns": len(head),
             "whole": [whole.verdict, *whole.doors],
-            "few": few,
-            "many": many,
+            "found": dict(zip(map(str, PAIRS), found, strict=True)),
             "kept": kept,
             "elsewhere_by_chance": elsewhere,
         }
-        share = f"{few:>6.0%}{many:>6.0%}{kept:>6.0%}{elsewhere:>8.1%}"
+        share = "".join(f"{one:>6.0%}" for one in (*found, kept)) + f"{elsewhere:>8.1%}"
         print(f"{case.name:32}{share}   {whole.verdict} {', '.join(whole.doors)}", flush=True)
     cases = result["cases"].values()
     result["elsewhere_by_chance"] = sum(case["elsewhere_by_chance"] for case in cases) / len(cases)
@@ -191,6 +193,8 @@ def judge(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
     result["spill"] = spill(turns)
     result["false_alarms"] = a_a(by_case, ids, np.random.default_rng(0))
     print(f"nothing against nothing: {result['false_alarms']:.2%} of {A_A_DRAWS} comparisons raise an alarm")
+    result["kept_false_alarms"] = kept_a_a(by_case, ids, np.random.default_rng(0))
+    print(f"against a kept run: {result['kept_false_alarms']:.2%} of {A_A_DRAWS} comparisons raise an alarm")
     return result
 
 
@@ -204,7 +208,7 @@ def found_share(
 ) -> float:
     """How often a comparison of so many pairs, drawn with replacement, lays a regression at this door."""
     dice = np.random.default_rng(0)
-    drawn = (draw(base, head, dice.choice(ids, pairs), dice) for _ in range(DRAWS))
+    drawn = (draw(base, head, dice.choice(ids, pairs), dice, kept=rule is BASELINE) for _ in range(DRAWS))
     return sum(door in compare(*sides, rule).doors for sides in drawn) / DRAWS
 
 
@@ -219,7 +223,7 @@ def chance_elsewhere(
     alarms = 0
     for _ in range(DRAWS):
         # One by one: a turn that was drawn twice has to become two.
-        drawn = draw(base, head, dice.choice(ids, PAIRS[1]), dice)
+        drawn = draw(base, head, dice.choice(ids, KEPT_PAIRS), dice)
         sides = [copy.deepcopy(turn) for turn in drawn[0]], [copy.deepcopy(turn) for turn in drawn[1]]
         for one, other in zip(*sides, strict=True):
             for elsewhere in TIMES:
@@ -265,19 +269,36 @@ def a_a(by_case: dict[str, list[dict[str, Any]]], ids: Sequence[str], dice: np.r
     alarms = 0
     one, other = (by_case[name] for name in NOTHING)
     for _ in range(A_A_DRAWS):
-        sides = draw(one, other, list(dice.choice(ids, PAIRS[1])), dice)
+        sides = draw(one, other, list(dice.choice(ids, KEPT_PAIRS)), dice)
         for place in np.flatnonzero(dice.integers(0, 2, len(sides[0]))):
             sides[0][place], sides[1][place] = sides[1][place], sides[0][place]
         alarms += compare(*sides, INTERLEAVED).verdict == "regressed"
     return alarms / A_A_DRAWS
 
 
+def kept_a_a(by_case: dict[str, list[dict[str, Any]]], ids: Sequence[str], dice: np.random.Generator) -> float:
+    """How often a stack seems slower than it was in another recording, whichever of them is the kept run."""
+    every = [turn for name in NOTHING for turn in by_case[name]]
+    alarms = 0
+    for _ in range(A_A_DRAWS):
+        recording = dice.choice(sorted({turn["recording"] for turn in every}))
+        head = [turn for turn in every if turn["recording"] == recording]
+        sides = draw(every, head, list(dice.choice(ids, KEPT_PAIRS)), dice, kept=True)
+        alarms += compare(*sides, BASELINE).verdict == "regressed"
+    return alarms / A_A_DRAWS
+
+
 def draw(
-    base: Sequence[dict[str, Any]], head: Sequence[dict[str, Any]], ids: Sequence[str], dice: np.random.Generator
+    base: Sequence[dict[str, Any]],
+    head: Sequence[dict[str, Any]],
+    ids: Sequence[str],
+    dice: np.random.Generator,
+    *,
+    kept: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """For each of these utterances a turn of each side, of one recording, since a machine drifts from one to the next.
 
-    An utterance that is drawn twice counts as two.
+    With `kept` of two, for the same reason. An utterance that is drawn twice counts as two.
     """
     sides: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     for number, one in enumerate(ids):
@@ -285,7 +306,13 @@ def draw(
         if not new:
             continue
         of_head = new[dice.integers(len(new))]
-        old = [t for t in base if (t["utterance"]["id"], t["recording"]) == (one, of_head["recording"])]
+        old = [
+            turn
+            for turn in base
+            if turn["utterance"]["id"] == one and (turn["recording"] == of_head["recording"]) != kept
+        ]
+        if not old:
+            continue
         for side, turn in zip(sides, (old[dice.integers(len(old))], of_head), strict=True):
             side.append({**turn, "utterance": {**turn["utterance"], "id": f"{one}-{number}"}})
     return sides

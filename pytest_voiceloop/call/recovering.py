@@ -39,6 +39,8 @@ class Talk:
     patience_s: float
     turns: list[Turn] = field(default_factory=list)
     captures: list[Capture] = field(default_factory=list)
+    error: BaseException | None = None
+    """What ended it before it was stopped; whoever waits for its thread raises it."""
     _call: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _line: Line | None = None
     _silent: int = 0
@@ -46,7 +48,7 @@ class Talk:
     def turn(self, faults: Sequence[Fault] = ()) -> bool:
         """Say it once; whether the reply was heard whole. Raises StackError where no call can be opened."""
         if self._line is None:
-            self._line = self._call.enter_context(open_line(self.live))
+            self._line = self._opened()
         capture = self._line.turn(self.clip, judged=False, faults=faults, patience_s=self.patience_s)
         occasion = Occasion(index=len(self.turns), trial=0, warmup=True)
         self.captures.append(capture)
@@ -57,6 +59,13 @@ class Talk:
         if capture.broken or capture.ended_by == "hung_up" or self._silent > 1:
             self.hang_up()
         return good
+
+    def _opened(self) -> Line:
+        try:
+            return self._call.enter_context(open_line(self.live))
+        except ConnectionError as error:
+            # A service can be ended just after it has taken the call.
+            raise StackError(f"the call was broken off while it began: {error}") from error
 
     def hang_up(self) -> None:
         """The next turn is on a new call."""
@@ -92,6 +101,7 @@ def recover(
     with contextlib.ExitStack() as stack:
         stack.callback(mine.hang_up)
         if other is not None:
+            stack.callback(other.hang_up)
             # It is under way when the fault strikes.
             other.turn()
             thread = threading.Thread(target=_talk_on, args=(other, stop), name="beside", daemon=True)
@@ -114,6 +124,9 @@ def recover(
                 # A service that is still starting takes no call.
                 mine.hang_up()
                 time.sleep(_PAUSE_S)
+    if other is not None and other.error is not None:
+        # A caller who has stopped says nothing of what becomes of a second call.
+        raise other.error
     shown = _shows_audio(live)
     lost, doubled, crossed = counted(mine.spoken, other.spoken if other else ())
     return Recovery(
@@ -135,8 +148,9 @@ def _talk_on(talk: Talk, stop: threading.Event) -> None:
             except StackError:
                 talk.hang_up()
                 stop.wait(_PAUSE_S)
-    finally:
-        talk.hang_up()
+    except BaseException as error:
+        # Nobody sees it in this thread.
+        talk.error = error
 
 
 def _last_ns(talk: Talk) -> int:

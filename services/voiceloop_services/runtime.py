@@ -253,7 +253,7 @@ def serve_connections(
             connection, peer = listener.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             start(serve, connection, peer, name=name)
-        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+        except OSError as error:
             log.warning("a connection could not be accepted: %s", error)
             time.sleep(0.1)  # what is wrong (too many open files, say) may last
 
@@ -303,7 +303,10 @@ def receive_datagrams(bound: socket.socket, log: logging.Logger) -> Iterator[tup
 
 
 def start(target: Callable[..., None], *args: object, name: str) -> threading.Thread:
-    """A daemon thread."""
+    """A daemon thread. Raises OSError where none can be started: it ends a call as a lost connection does."""
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(f"no thread {name}: {error}") from None
     return thread

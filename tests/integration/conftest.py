@@ -108,9 +108,9 @@ def test_talk(voiceloop_simulator):
         """Write a file of tests."""
         return self.pytester.makepyfile(**{name: source})
 
-    def run(self, *arguments):
-        """Run pytest in a process of its own."""
-        return self.pytester.runpytest_subprocess(*QUIET_PLUGINS, *arguments, timeout=2 * DEADLINE_S)
+    def run(self, *arguments, deadline_s=2 * DEADLINE_S):
+        """Run pytest in a process of its own, which is ended at the deadline."""
+        return self.pytester.runpytest_subprocess(*QUIET_PLUGINS, *arguments, timeout=deadline_s)
 
     def check(self, *arguments):
         """Run pytest in this process: much quicker, for what never boots a stack."""

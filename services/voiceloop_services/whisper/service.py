@@ -7,7 +7,7 @@ keeps its clock. The worker transcribes, one pass after the other. The watcher n
 from __future__ import annotations
 
 import queue
-import select
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from voiceloop_services.whisper import endpointing
 if TYPE_CHECKING:
     import argparse
     import logging
-    import socket
 
     from numpy.typing import NDArray
 
@@ -72,12 +71,7 @@ class Whisper:
             if datagram.verb == "REGISTER":
                 self._register(datagram.call_id, sender)
             elif datagram.verb == "BYE":
-                with self._lock:
-                    call = self._calls.get(datagram.call_id)
-                # One thread, however often BYE is said.
-                if call and not call.hanging_up:
-                    call.hanging_up = True
-                    runtime.start(call.hang_up, name=f"hang-up-{datagram.call_id}")
+                self._bye(datagram.call_id)
         raise AssertionError("datagrams never end")
 
     def _register(self, call_id: str, sender: runtime.Address) -> None:
@@ -90,14 +84,34 @@ class Whisper:
                 return
             call = self._calls[call_id] = Call(call_id, self._options, self._engine, self._log)
         self._log.info("call %s: registered by %s:%d", call_id, *sender)
-        runtime.start(self._serve_call, call, name=f"call-{call_id}")
+        try:
+            runtime.start(self._serve_call, call, name=f"call-{call_id}")
+        except OSError as error:
+            self._forget(call)
+            self._log.warning("call %s: REGISTER from %s:%d counts for nothing: %s", call_id, *sender, error)
+
+    def _bye(self, call_id: str) -> None:
+        with self._lock:
+            call = self._calls.get(call_id)
+        # One thread, however often BYE is said.
+        if call is None or call.hanging_up:
+            return
+        call.hanging_up = True
+        try:
+            runtime.start(call.hang_up, name=f"hang-up-{call_id}")
+        except OSError as error:
+            call.hanging_up = False
+            self._log.warning("call %s: BYE counts for nothing: %s", call_id, error)
 
     def _serve_call(self, call: Call) -> None:
         try:
             call.run()
         finally:
-            with self._lock:
-                del self._calls[call.call_id]
+            self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        with self._lock:
+            del self._calls[call.call_id]
 
 
 @dataclass
@@ -194,7 +208,7 @@ class Call:
         self._llama.sendall(frames.encode_hello(self.call_id))
         links.watch(self._llama, self._lost_llama)
         self._say("connected to llama at %s:%d", *self._llama_at)
-        if select.select([caller], [], [], 0)[0]:
+        if _has_come(caller):
             self._first_s = greeted_s  # the caller did not wait for llama: late audio is not a recording
         worker = runtime.start(self._work, name=f"worker-{self.call_id}")
         for frame in received:
@@ -360,6 +374,14 @@ class Call:
 
     def _complain(self, message: str, *values: object) -> None:
         self._log.error("call %s: " + message, self.call_id, *values)
+
+
+def _has_come(connection: socket.socket) -> bool:
+    """Whether something is there to be read. Raises OSError where another thread has closed the connection."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
 
 
 def _joined_s(first: Pass, second: Pass) -> float:

@@ -149,3 +149,50 @@ def test_a_paused_service_goes_on(two_clips):
             assert turn.events_ms["t2_first"] >= fault["at_ms"] + 1500
     """)
     two_clips.run().assert_outcomes(passed=1)
+
+
+def test_recover_raises_what_ended_the_caller_beside(two_clips):
+    two_clips.tests("""
+        import threading
+        import pytest
+        from pytest_voiceloop.call import recovering
+
+        SAID = recovering.Talk.turn
+
+        def full(talk, faults=()):
+            if threading.current_thread().name == "beside":
+                raise OSError("no space left")
+            return SAID(talk, faults)
+
+        @pytest.mark.fault("delay", "llm_tts", duration="10ms")
+        def test_it(voiceloop_simulator, voiceloop_stack, monkeypatch):
+            monkeypatch.setattr(recovering.Talk, "turn", full)
+            with pytest.raises(OSError, match="no space left"):
+                voiceloop_simulator.recover("clip.wav", text="One.", beside="long.wav", beside_text="Two.")
+            assert voiceloop_stack.open_calls == 0
+    """)
+    two_clips.run().assert_outcomes(passed=1)
+
+
+def test_recover_calls_again_where_the_call_was_broken_off_while_it_began(two_clips):
+    two_clips.tests("""
+        import pytest
+        from pytest_voiceloop.call import recovering
+
+        OPEN, opened = recovering.open_line, []
+
+        def broken_once(live):
+            opened.append(live)
+            # The first is the caller beside, the second the one who is struck, and the third that one's second call.
+            if len(opened) == 3:
+                raise ConnectionResetError("as planned")
+            return OPEN(live)
+
+        @pytest.mark.fault("hang_up")
+        def test_it(voiceloop_simulator, monkeypatch):
+            monkeypatch.setattr(recovering, "open_line", broken_once)
+            recovery = voiceloop_simulator.recover("clip.wav", text="One.", beside="long.wav", beside_text="Two.")
+            assert recovery.recovered_ms is not None
+            assert len(opened) > 3
+    """)
+    two_clips.run().assert_outcomes(passed=1)

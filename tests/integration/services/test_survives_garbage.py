@@ -25,7 +25,10 @@ SEED = 20_261_123
 IDS = range(1, 9)
 HEALTHY_ID = 9
 """A call that goes on beside the garbage."""
-FRAMES_A_CONNECTION = 10
+MOST_WHOLE_FRAMES = 20
+"""Of one connection, before the piece that ends it."""
+RESETS = 0.1
+"""The share of connections that are reset. What of them was read nobody knows: it does not count."""
 DATAGRAMS_AT_ONCE = 100
 GROWTH_MIB = 24
 CLAIMS_MIB = 4
@@ -55,24 +58,30 @@ def amount(soaking):
 
 
 def whole_frame(rng, layout):
-    kind = rng.choice(("data", "data", "end", "cancel", "bye"))
-    if layout is Layout.TEXT and kind == "data":
-        return frames.encode_text("".join(chr(rng.choice((10, 27, 65, 233, 8364))) for _ in range(rng.randint(1, 12))))
-    if kind == "data" or (layout is Layout.AUDIO_IN and kind != "bye"):
-        samples = np.array([rng.choice((0.5, -0.5, 3e38, np.nan, np.inf)) for _ in range(rng.randint(1, 50))], "<f4")
-        if layout is Layout.AUDIO_IN:
-            return frames.encode_audio_in(samples)
-        return frames.encode_audio_out(samples, rng.choice((8_000, 24_000, 192_000)), rng.choice((0, 1, 2, 2**32 - 1)))
-    return frames.encode_control(kind, layout)
+    """A frame that may be sent, though nobody would. The connection goes on after it."""
+    kind = "data" if layout is Layout.AUDIO_IN else rng.choice(("data", "data", "end", "cancel"))
+    if kind != "data":
+        return frames.encode_control(kind, layout)
+    if layout is Layout.TEXT:
+        return frames.encode_text("".join(chr(rng.choice((10, 27, 65, 233, 8364))) for _ in range(rng.randint(1, 4))))
+    samples = odd_samples(rng)
+    if layout is Layout.AUDIO_IN:
+        return frames.encode_audio_in(samples)
+    return frames.encode_audio_out(samples, rng.choice((8_000, 24_000, 192_000)), rng.choice((0, 1, 2, 999)))
 
 
-def garbage(rng, layout):
-    """One frame, sound or not."""
+def odd_samples(rng):
+    return np.array([rng.choice((0.5, -0.5, 3e38, np.nan, np.inf)) for _ in range(rng.randint(1, 50))], "<f4")
+
+
+def last_piece(rng, layout):
+    """What ends a connection: no frame, half of one, one with a wrong bit, a chunk that cannot follow, or BYE."""
     whole = whole_frame(rng, layout)
-    at = rng.randrange(len(whole))
+    at = rng.randrange(1, len(whole))
     return rng.choice(
         (
-            whole,
+            frames.encode_control("bye", layout),
+            frames.encode_audio_out(odd_samples(rng), 24_000, 2**32 - 1) if layout is Layout.AUDIO_OUT else whole[:at],
             whole[:at],
             whole[:at] + bytes([whole[at] ^ (1 << rng.randrange(8))]) + whole[at + 1 :],
             rng.randbytes(rng.randint(1, 64)),
@@ -81,9 +90,13 @@ def garbage(rng, layout):
     )
 
 
-def hello(rng, call_id):
-    right = frames.encode_hello(str(call_id))
-    return rng.choice((right,) * 7 + (frames.encode_hello(f"0{call_id}"), frames.encode_hello("4711"), b""))
+def garbage(rng, layout, call_id):
+    """The pieces of one connection. None but the last can end it: a service has to read them all."""
+    wrong_hello = frames.encode_hello(f"0{call_id}"), frames.encode_hello("4711"), last_piece(rng, layout)
+    if rng.random() < 0.3:
+        return [rng.choice(wrong_hello)]
+    whole = [whole_frame(rng, layout) for _ in range(rng.randint(0, MOST_WHOLE_FRAMES))]
+    return [frames.encode_hello(str(call_id)), *whole, last_piece(rng, layout)]
 
 
 def connection_to(stack, name, call_id):
@@ -150,37 +163,51 @@ def beside(stack):
     stack.hang_up_all()
 
 
+def pour(stack, name, rng, amount):
+    """Garbage to a service, until it has read so many pieces. Over how many connections."""
+    read = 0
+    for count, call_id in zip(range(amount), cycle(IDS), strict=False):
+        if read >= amount:
+            return count
+        read += pour_once(stack, name, rng, call_id)
+    raise AssertionError(f"{name} read {read} pieces over {amount} connections; at least one of each was to be read")
+
+
+def pour_once(stack, name, rng, call_id):
+    """Garbage over one connection. How many pieces the service has read when it closes."""
+    pieces = garbage(rng, LINKS[name], call_id)
+    with connection_to(stack, name, call_id) as connection:
+        connection.settimeout(PATIENCE_S)
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            if rng.random() < RESETS:
+                resetting(connection)
+                return 0
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):
+                pass
+        except TimeoutError:
+            raise AssertionError(f"{name} has not closed its connection in {PATIENCE_S} s") from None
+        except OSError:
+            return 0  # it was closed before all was read
+    return max(1, len(pieces) - 1)  # a right HELLO is no garbage
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_garbage_frames_harm_nobody(stack, account, beside, amount, name):
-    rng = random.Random(SEED)
-    layout = LINKS[name]
-
-    def connections(count):
-        for _, call_id in zip(range(count), cycle(IDS), strict=False):
-            with connection_to(stack, name, call_id) as connection, contextlib.suppress(OSError):
-                connection.settimeout(PATIENCE_S)
-                connection.sendall(hello(rng, call_id))
-                for _ in range(FRAMES_A_CONNECTION):
-                    connection.sendall(garbage(rng, layout))
-                if rng.random() < 0.3:
-                    resetting(connection)
-                    continue
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65_536):
-                    pass
-
-    count = -(-amount // FRAMES_A_CONNECTION)
+    rng = random.Random(f"{SEED} {name}")
     # What a first few of them make a service load and keep is no leak.
-    connections(len(IDS) * 2)
+    pour(stack, name, rng, 100)
     call = beside()
-    connections(count)
-    sent = f"{count * FRAMES_A_CONNECTION:,} sent over {count:,} connections"
-    call.check(account, f"garbage frames to {name} (seed {SEED})", sent)
+    count = pour(stack, name, rng, amount)
+    read = f"{amount:,} pieces read over {count:,} connections"
+    call.check(account, f"garbage frames to {name} (seed {SEED})", read)
 
 
 @pytest.mark.parametrize("name", ["whisper", "kokoro", "outbound"])
 def test_garbage_datagrams_harm_nobody(stack, account, beside, amount, name):
-    rng = random.Random(SEED)
+    rng = random.Random(f"{SEED} {name}")
     ids = IDS if name == "outbound" else (0,)
     ports = [stack.port(name, "register", call_id) for call_id in ids]
     call = beside()

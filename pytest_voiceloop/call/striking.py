@@ -75,7 +75,7 @@ def _run(live: LiveStack, call_id: str, faults: TurnFaults, strike: Strike, sinc
             case "kill" | "restart":
                 strike.now(time.monotonic_ns())
                 number = signal.SIGKILL if one.kind == "kill" else signal.SIGTERM
-                running.restart(one.where, number, lambda: turn.abandoned.wait((one.duration_ms or 0) / 1000))
+                running.restart(one.where, number, (one.duration_ms or 0) / 1000, turn.abandoned)
             case "pause":
                 strike.now(time.monotonic_ns())
                 process = running.process(one.where)
@@ -99,6 +99,9 @@ def _run(live: LiveStack, call_id: str, faults: TurnFaults, strike: Strike, sinc
                 strike.now(time.monotonic_ns())
     except StackError as error:
         turn.error = error
+    except Exception as error:
+        # Nobody else would see what has ended this thread.
+        turn.error = StackError(f"{one} could not be done: {type(error).__name__}: {error}")
 
 
 def _comes(live: LiveStack, call_id: str, strike: Strike, since_ns: int, over: threading.Event) -> bool:

@@ -7,6 +7,7 @@ and go nowhere.
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import select
 import selectors
@@ -187,9 +188,15 @@ class _Outlet:
         self._connection = connection
         self._over = over
         self._helpers = helpers
-        self._waiting: queue.SimpleQueue[tuple[bytes, int]] | None = None
+        self._waiting: queue.SimpleQueue[tuple[bytes | Callable[[], None], int]] | None = None
         self._last_ns = 0
+        self._closing = False
         self.ended = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more goes out: its stream has ended, or will by a fault."""
+        return self.ended or self._closing
 
     def send(self, data: bytes, due_ns: int = 0) -> None:
         """Send when it is due, after all that came before; no data ends the stream. Raises OSError."""
@@ -201,6 +208,14 @@ class _Outlet:
         else:
             self._last_ns = max(self._last_ns, due_ns)
             self._waiting.put((data, self._last_ns))
+
+    def break_off(self, how: Callable[[], None]) -> None:
+        """Break the connection off by `how`, once all that came before is sent; nothing is sent after it."""
+        self._closing = True
+        if self._waiting is None:
+            how()
+        else:
+            self._waiting.put((how, self._last_ns))
 
     def end_now(self) -> None:
         """End the stream; what comes after that goes nowhere."""
@@ -221,14 +236,17 @@ class _Outlet:
             self.ended = True
             self._connection.shutdown(socket.SHUT_WR)
 
-    def _wait(self, waiting: queue.SimpleQueue[tuple[bytes, int]]) -> None:
+    def _wait(self, waiting: queue.SimpleQueue[tuple[bytes | Callable[[], None], int]]) -> None:
         with contextlib.suppress(OSError):
             while True:
-                data, due_ns = waiting.get()
+                what, due_ns = waiting.get()
                 if self._over.wait(max(0.0, (due_ns - time.monotonic_ns()) / 1e9)):
                     return
-                self._send(data)
-                if not data:
+                if not isinstance(what, bytes):
+                    what()
+                    return
+                self._send(what)
+                if not what:
                     return
 
 
@@ -419,14 +437,14 @@ class Relay:
             else:
                 item = any(one.direction == direction and one.kind in ITEMS for one in said)
                 passage = stream.through(rewritten, at_ns, item=item)
-            if outlet.ended:
+            if outlet.closed:
                 continue
             if passage.data:
                 outlet.send(passage.data, passage.due_ns)
             if passage.crossed:
                 crossed += said
             if passage.ending:
-                self.break_off(passage.ending, direction)
+                outlet.break_off(functools.partial(self.break_off, passage.ending, direction))
             if self.over.is_set():
                 return crossed
         if stream is None and (rest := self.pieces[direction].rest()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class RunningStack:
     stopped: list[str] = field(default_factory=list)
     _ended: bool = False
     _replacing: threading.Lock = field(default_factory=threading.Lock)
+    _restarting: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     def check(self) -> None:
         """Raise StackError if a service has died, with its exit code and log; one that was ended on purpose has not."""
@@ -77,21 +79,23 @@ class RunningStack:
             with self._out_of_service(process.name):
                 self._replace(place)
 
-    def restart(self, name: str, number: signal.Signals, down: Callable[[], object]) -> None:
-        """End a service on purpose by a signal, start it again after `down()`, and wait until it is ready.
+    def restart(self, name: str, number: signal.Signals, down_s: float, abandoned: threading.Event) -> None:
+        """End a service on purpose by a signal, start it again after a while, and wait until it is ready.
 
-        SIGTERM asks it as the end of the run does. Raises StackError if it does not come back.
+        SIGTERM asks it as the end of the run does. Where that is `abandoned` it stays ended, and restart_dead() starts
+        it. Raises StackError if it does not come back.
         """
-        process = self.process(name)
-        with self._out_of_service(name):
+        # Of two that end one service the second ends what the first has started.
+        with self._restarting[name], self._out_of_service(name):
+            process = self.process(name)
             self.stopped.append(name)
             if number == signal.SIGTERM:
                 process.stop()
             else:
                 process.send_signal(number)
                 process.popen.wait()
-            down()
-            self._replace(self.processes.index(process))
+            if not abandoned.wait(down_s):
+                self._replace(self.processes.index(process), abandoned)
 
     @contextlib.contextmanager
     def _out_of_service(self, name: str) -> Iterator[None]:
@@ -101,7 +105,7 @@ class RunningStack:
         finally:
             self.down.discard(name)
 
-    def _replace(self, place: int) -> None:
+    def _replace(self, place: int, abandoned: threading.Event | None = None) -> None:
         process = self.processes[place]
         service = self.spec.service(process.name)
         life = (*self.restarts, *self.stopped).count(service.name) + 1
@@ -111,7 +115,14 @@ class RunningStack:
                 raise StackError(f"{service.name} is not started again, since the stack is being stopped")
             # A log of its own: that of the life before says why it ended.
             self.processes[place] = self._spawn(service, f"{service.name}-{life}.log")
-        self._wait(service, self.processes[place])
+
+        def go_on() -> None:
+            self.check()
+            if abandoned and abandoned.is_set():
+                self.processes[place].stop()
+                raise StackError(f"{service.name} was not waited for, since the turn was abandoned")
+
+        self._wait(service, self.processes[place], go_on)
 
     def start(self, progress: Callable[[str], None]) -> None:
         """Start every service at once and wait until all are ready. Raises StackError."""
@@ -163,12 +174,12 @@ class RunningStack:
             stop_signal=service.stop_signal,
         )
 
-    def _wait(self, service: Service, process: Process | None) -> None:
+    def _wait(self, service: Service, process: Process | None, meanwhile: Callable[[], None] | None = None) -> None:
         ready = service.ready
         value = self._fill(service, ready.value) if isinstance(ready.value, str) and ready.by != "log" else ready.value
         filled = replace(service, ready=replace(ready, value=value, send=self._fill(service, ready.send)))
         addresses = {port: self._fill(service, f"{{{service.name}.{port}}}") for port in service.ports}
-        wait_ready(process, filled, addresses, meanwhile=self.check)
+        wait_ready(process, filled, addresses, meanwhile=meanwhile or self.check)
 
     def _fill(self, service: Service, text: str) -> str:
         return self.addresses.fill(service.name, text, self.spec.slots)

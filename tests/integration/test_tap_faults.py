@@ -150,6 +150,19 @@ BODY = b'{"choices": [{"message": {"content": "Certainly."}}]}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 
+@pytest.mark.parametrize(("kind", "of_the_second"), [("truncate", True), ("half_close", False)])
+def test_what_was_held_back_still_comes_before_a_connection_is_ended(
+    kind: str, of_the_second: bool, upstream: Upstream
+) -> None:
+    late, ending = fault("delay", "stt_llm", duration="50ms"), fault(kind, "stt_llm", item=2)
+    with struck(upstream, late, ending) as (_, near, far):
+        near.sendall(ONE + TWO + THREE)
+        got = read_to_the_end(far)
+    assert got.startswith(ONE)
+    assert TWO not in got
+    assert bool(got[len(ONE) :]) is of_the_second
+
+
 def test_an_answer_is_struck_on_its_way_back(upstream: Upstream) -> None:
     one = fault("truncate", "llm_tts")
     with tapped(upstream.port, CHAT, faults=[one]) as tap, tap.dial(QUESTION) as near, upstream.accept() as far:

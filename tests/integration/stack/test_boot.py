@@ -1,5 +1,6 @@
 """A stack boots when every service has said that it is ready; whatever else happens, nothing stays behind."""
 
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -286,3 +287,28 @@ def test_another_error_is_not_tried_again(tmp_path: Path) -> None:
     mark = tmp_path / "tries"
     refused(tmp_path, TAKEN.format(mark=str(mark)) + "raise OSError('no such model')\n")
     assert mark.read_text() == "x"
+
+
+def test_a_restart_that_is_abandoned_leaves_the_service_for_the_next_turn(tmp_path: Path) -> None:
+    abandoned = threading.Event()
+    abandoned.set()
+    with boot(spec(fake(tmp_path, "alpha", READY + FOREVER)), tmp_path / "logs") as running:
+        running.restart("alpha", signal.SIGKILL, 60, abandoned)
+        assert not running.is_up("alpha")
+        running.restart_dead()
+        assert running.is_up("alpha")
+
+
+def test_two_who_end_one_service_take_turns(tmp_path: Path) -> None:
+    with boot(spec(fake(tmp_path, "alpha", READY + FOREVER)), tmp_path / "logs") as running:
+        ending = [
+            threading.Thread(target=running.restart, args=("alpha", signal.SIGKILL, 0.1, threading.Event()))
+            for _ in range(2)
+        ]
+        for one in ending:
+            one.start()
+        for one in ending:
+            one.join()
+        assert running.is_up("alpha")
+        assert running.stopped == ["alpha", "alpha"]
+        assert not running.down

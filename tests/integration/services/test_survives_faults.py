@@ -2,7 +2,9 @@
 
 import signal
 import socket
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from neighbours import silence, until
@@ -20,10 +22,12 @@ from whole_stack import (
     truncated,
 )
 
-from pytest_voiceloop.wire import frames
+from pytest_voiceloop.wire import frames, rtp
 
 PART = "The reference services"
 OTHER_LAS = 2
+ESTABLISHED = "01"
+"""In /proc/net/tcp."""
 
 
 @pytest.fixture(scope="module")
@@ -180,24 +184,75 @@ def test_a_broken_line_from_the_caller_ends_its_call_and_no_other(stack, account
     assert counted == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
 
 
+READS_AT = {
+    "whisper": ("caller", "audio"),
+    "llama": ("llama", "listen"),
+    "kokoro": ("kokoro", "listen"),
+    "outbound": ("outbound", "audio"),
+}
+"""The ports of the connections that bring a service its work; those of audio have one for each call."""
+
+
+def stands_still(process):
+    """Whether every thread has stopped: one that has not may still read what comes."""
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/stat")]
+    except OSError:
+        return False  # a thread has just ended
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+def held_up(stack, name):
+    """On how many connections more than a HELLO waits for a service to read it."""
+    at = READS_AT[name]
+    ports = {stack.port(*at, offset) for offset in ((1, 2) if "audio" in at else (0,))}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # Both ends of a connection have a row; the other one has nothing to read.
+    return sum(
+        int(row[4].split(":")[1], 16) > len(frames.encode_hello("1"))
+        for row in rows
+        if row[3] == ESTABLISHED and ports & {int(end.split(":")[1], 16) for end in row[1:3]}
+    )
+
+
+def hears_nothing(caller):
+    """Whether no RTP has come. Answers to a REGISTER that was repeated are read and forgotten."""
+    caller.udp.setblocking(False)
+    try:
+        while rtp.decode(caller.udp.recv(999)) is None:
+            pass
+    except BlockingIOError:
+        return True
+    finally:
+        caller.udp.setblocking(True)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads socket queues as Linux shows them")
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_paused_service_goes_on_where_it_was(direct_stack, account, name):
     trial = Trial(direct_stack)
     direct_stack.signal(name, signal.SIGSTOP)
-    trial.caller.say(3)
-    trial.other.say(OTHER_LAS)
-    trial.strike()
-    direct_stack.signal(name, signal.SIGCONT)
+    try:
+        until(lambda: stands_still(direct_stack.process(name)), f"{name} to stand still")
+        trial.caller.say(3)
+        trial.other.say(OTHER_LAS)
+        until(lambda: held_up(direct_stack, name) == 2, f"what both callers said to wait for {name}")
+        silent = hears_nothing(trial.caller) and hears_nothing(trial.other)
+        trial.strike()
+    finally:
+        direct_stack.signal(name, signal.SIGCONT)
     recovered_s = trial.recover(4)
     other = trial.other.hear()
     counted = trial.finish()
     account(
         PART,
-        f"{name} paused (SIGSTOP) while two callers speak, then continued",
-        "both replies came late, the calls went on",
+        f"{name} paused (SIGSTOP) until what two callers said waits for it, then continued",
+        "nothing was heard before it was continued, then both replies; the calls went on",
         recovered_s=recovered_s,
         **counted,
     )
+    assert silent
     assert (other.las, other.ended, trial.closed) == (OTHER_LAS, "end", False)
     assert counted == {"lost": 0, "doubled": 0, "crossed": 0, "leaked": 0}
 

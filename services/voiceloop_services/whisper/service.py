@@ -332,7 +332,8 @@ class Call:
         first = self._passes.get()
         if first is None or not first.bulk:
             return first
-        while not self._heard_all.is_set():
+        # Who turns out to be a caller who was held up goes on and on, and says neither BYE nor nothing.
+        while self._is_bulk() and not self._heard_all.is_set():
             quiet_s = time.monotonic() - self._heard_s
             if quiet_s >= BULK_QUIET_S:
                 break

@@ -211,10 +211,18 @@ def test_a_recording_without_bye_is_transcribed_too(boot):
     assert heard.next() == ("text", "hello")
 
 
-def test_a_caller_whose_sound_was_held_up_is_no_recording(boot):
+@pytest.mark.parametrize(
+    ("at_once", "then"),
+    [
+        ([silence(1.5)], [silence(2.5), tone(0.3), silence(DEADLINE_S)]),
+        ([silence(0.5), tone(0.3), silence(0.7)], [silence(DEADLINE_S)]),
+    ],
+    ids=["speaks after it", "spoke in it"],
+)
+def test_a_caller_whose_sound_was_held_up_is_no_recording(boot, at_once, then):
     caller, heard = boot(*SLOW).call()
-    caller.audio(silence(1.5))  # all at once
-    said = np.concatenate([silence(2.5), tone(0.3), silence(DEADLINE_S)])
+    caller.audio(*at_once)
+    said = np.concatenate(then)
     answered, began = threading.Event(), time.monotonic()
 
     def speak():

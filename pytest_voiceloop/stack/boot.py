@@ -22,12 +22,16 @@ _ADDRESS_IN_USE = ("address already in use", "eaddrinuse")
 _PORT_TRIES = 2
 
 
+class _AbandonedError(Exception):
+    """Nobody waits any more for a service to come back."""
+
+
 @dataclass(slots=True)
 class RunningStack:
     """A stack whose services are all ready. `restarts` lists services that died and were started again.
 
-    A service that ran before has no process here. `down` are those that are stopped on purpose just now, and `stopped`
-    all that ever were.
+    A service that ran before has no process here. `down` are those that are stopped on purpose just now, or were not
+    started again since that was abandoned, and `stopped` all that ever were.
     """
 
     spec: StackSpec
@@ -67,20 +71,25 @@ class RunningStack:
         return [(process.name, process.log_tail()) for process in self.processes]
 
     def restart_dead(self) -> None:
-        """Start again, once each, what has died, at its old address. Raises StackError if it dies again."""
+        """Start again, once each, what has died, at its old address. Raises StackError if it dies again.
+
+        What was stopped on purpose, and not started again since that was abandoned, has not died.
+        """
         for place, process in enumerate(self.processes):
-            if process.popen.poll() is None:
-                continue
-            if process.name in self.restarts:
-                process.check()
-            self.restarts.append(process.name)
+            if process.name not in self.down:
+                if process.popen.poll() is None:
+                    continue
+                if process.name in self.restarts:
+                    process.check()
+                self.restarts.append(process.name)
             with self._out_of_service(process.name):
                 self._replace(place)
 
-    def restart(self, name: str, number: signal.Signals, down: Callable[[], object]) -> None:
-        """End a service on purpose by a signal, start it again after `down()`, and wait until it is ready.
+    def restart(self, name: str, number: signal.Signals, down_s: float, abandoned: threading.Event) -> None:
+        """End a service on purpose by a signal, start it again `down_s` later, and wait until it is ready.
 
-        SIGTERM asks it as the end of the run does. Raises StackError if it does not come back.
+        SIGTERM asks it as the end of the run does. Once `abandoned`, it is not started again, nor waited for: it stays
+        down until `restart_dead`. Raises StackError if it does not come back.
         """
         process = self.process(name)
         with self._out_of_service(name):
@@ -90,18 +99,24 @@ class RunningStack:
             else:
                 process.send_signal(number)
                 process.popen.wait()
-            down()
-            self._replace(self.processes.index(process))
+            if abandoned.wait(down_s):
+                raise _AbandonedError
+            self._replace(self.processes.index(process), abandoned)
 
     @contextlib.contextmanager
     def _out_of_service(self, name: str) -> Iterator[None]:
+        """It is down until the context ends, and longer where nobody waits any more for it to come back."""
         self.down.add(name)
         try:
             yield
-        finally:
+        except _AbandonedError:
+            return
+        except BaseException:
             self.down.discard(name)
+            raise
+        self.down.discard(name)
 
-    def _replace(self, place: int) -> None:
+    def _replace(self, place: int, abandoned: threading.Event | None = None) -> None:
         process = self.processes[place]
         service = self.spec.service(process.name)
         life = (*self.restarts, *self.stopped).count(service.name) + 1
@@ -110,8 +125,19 @@ class RunningStack:
             if self._ended:
                 raise StackError(f"{service.name} is not started again, since the stack is being stopped")
             # A log of its own: that of the life before says why it ended.
-            self.processes[place] = self._spawn(service, f"{service.name}-{life}.log")
-        self._wait(service, self.processes[place])
+            self.processes[place] = process = self._spawn(service, f"{service.name}-{life}.log")
+
+        def go_on() -> None:
+            self.check()
+            if abandoned is not None and abandoned.is_set():
+                raise _AbandonedError
+
+        try:
+            self._wait(service, process, go_on)
+        except _AbandonedError:
+            process.let_go()
+            process.wait_gone()
+            raise
 
     def start(self, progress: Callable[[str], None]) -> None:
         """Start every service at once and wait until all are ready. Raises StackError."""
@@ -163,12 +189,12 @@ class RunningStack:
             stop_signal=service.stop_signal,
         )
 
-    def _wait(self, service: Service, process: Process | None) -> None:
+    def _wait(self, service: Service, process: Process | None, meanwhile: Callable[[], None] | None = None) -> None:
         ready = service.ready
         value = self._fill(service, ready.value) if isinstance(ready.value, str) and ready.by != "log" else ready.value
         filled = replace(service, ready=replace(ready, value=value, send=self._fill(service, ready.send)))
         addresses = {port: self._fill(service, f"{{{service.name}.{port}}}") for port in service.ports}
-        wait_ready(process, filled, addresses, meanwhile=self.check)
+        wait_ready(process, filled, addresses, meanwhile=meanwhile or self.check)
 
     def _fill(self, service: Service, text: str) -> str:
         return self.addresses.fill(service.name, text, self.spec.slots)

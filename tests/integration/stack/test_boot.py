@@ -1,5 +1,6 @@
 """A stack boots when every service has said that it is ready; whatever else happens, nothing stays behind."""
 
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -256,6 +257,45 @@ def test_what_died_is_started_again_at_its_old_address(tmp_path: Path) -> None:
         assert running.restarts == ["alpha"]
         assert pid_of(tmp_path, "alpha") != first["alpha"]
         assert pid_of(tmp_path, "beta") == first["beta"]
+
+
+def test_what_is_down_on_purpose_stays_down_once_that_is_abandoned(tmp_path: Path) -> None:
+    abandoned = threading.Event()
+    abandoned.set()
+    with boot(spec(fake(tmp_path, "alpha", READY + FOREVER)), tmp_path / "logs") as running:
+        running.restart("alpha", signal.SIGKILL, 600.0, abandoned)
+        until(lambda: not alive(pid_of(tmp_path, "alpha")))
+        assert not running.is_up("alpha")
+        assert not (tmp_path / "logs" / "alpha-2.log").exists()
+        # It has not died: there is nobody to blame.
+        running.check()
+        running.restart_dead()
+        running.check()
+        assert running.is_up("alpha")
+        assert running.restarts == []
+        running.restart_dead()
+        assert [process.log.name for process in running.processes] == ["alpha-2.log"]
+
+
+def test_a_cold_start_that_is_abandoned_is_not_waited_for(tmp_path: Path) -> None:
+    abandoned, gate = threading.Event(), tmp_path / "gate"
+    source = f"if os.path.exists({str(gate)!r}):\n    print('loading', flush=True)\n    time.sleep(3600)\n"
+    source = "import os, time\n" + source + READY + FOREVER
+    with boot(spec(fake(tmp_path, "alpha", source, cold_start_s=600.0)), tmp_path / "logs") as running:
+        gate.touch()
+        again = threading.Thread(target=running.restart, args=("alpha", signal.SIGKILL, 0.0, abandoned))
+        again.start()
+        log = tmp_path / "logs" / "alpha-2.log"
+        until(lambda: log.exists() and "loading" in log.read_text())
+        abandoned.set()
+        again.join(60)
+        assert not again.is_alive()
+        until(lambda: not alive(pid_of(tmp_path, "alpha")))
+        assert not running.is_up("alpha")
+        gate.unlink()
+        running.restart_dead()
+        assert running.is_up("alpha")
+        assert running.restarts == []
 
 
 # --- a port that another program took in the meantime

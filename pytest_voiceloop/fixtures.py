@@ -178,7 +178,7 @@ def voiceloop_selftest(pytestconfig: pytest.Config) -> SelfTest:
 def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack | None = None) -> Iterator[Simulator]:
     """A caller on a live stack, whose turns are the test's. What has died since the last test is started again."""
     from pytest_voiceloop.call import replay
-    from pytest_voiceloop.call.faults import FaultError, check
+    from pytest_voiceloop.call.faults import FaultError, check_all
     from pytest_voiceloop.call.simulator import Simulator, Version
     from pytest_voiceloop.markers import check_pace, faults_of, invisible, parse, with_profile
     from pytest_voiceloop.stack.process import StackError
@@ -199,14 +199,14 @@ def simulated(request: pytest.FixtureRequest, live: LiveStack, base: LiveStack |
             wrong = f"--voiceloop-replay: {why}{' of the base' if version is base else ''}"
     faults = faults_of(item)
     try:
-        for one in faults.in_force:
-            check(one, live.spec)
+        check_all(faults.in_force, live.spec)
     except FaultError as error:
         wrong = f"{item.nodeid}: {error}"
     for version in filter(None, (live, base)):
         for process in version.running.processes:
             if process.popen.poll() is not None:
-                run.say(f"  {process.name} had died; starting it again")
+                why = "had been stopped on purpose" if process.name in version.running.down else "had died"
+                run.say(f"  {process.name} {why}; starting it again")
         try:
             version.running.restart_dead()
         except StackError as error:

@@ -191,6 +191,20 @@ def check(one: Fault, spec: StackSpec) -> None:
         raise FaultError(f"{one}: no tapped link shows {one.at}; there are {', '.join(tapped) or 'none'}")
 
 
+def check_all(faults: Sequence[Fault], spec: StackSpec) -> None:
+    """Raise FaultError where a stack cannot suffer one of the faults of a turn, or two of them together."""
+    taken_down: dict[str, Fault] = {}
+    for one in faults:
+        check(one, spec)
+        if one.kind in ("kill", "restart"):
+            other = taken_down.setdefault(one.where, one)
+            if other is not one:
+                raise FaultError(
+                    f"{one}: {other} takes {one.where} down in the same turn already; keep one of them, or lift one "
+                    "before the next is injected"
+                )
+
+
 def place_of(one: Fault, spec: StackSpec) -> tuple[Link, Direction | None]:
     """The link of a fault, and the direction that it strikes: None for the one in which the role's items pass.
 

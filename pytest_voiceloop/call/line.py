@@ -122,7 +122,7 @@ class Line:
                         judgement = self._judge(judge, impair.received(self._phone.arrivals[first_arrival:], faults))
                 except (StackError, OSError) as error:
                     broken = error if isinstance(error, StackError) else StackError(f"the line broke: {error}")
-            broken = broken or struck.error
+            broken = _together([*filter(None, [broken]), *struck.errors])
             load = machine.load(sampled, self._sample())
         t0_ns = pacing.sample_ns(clip.speech_end)
         arrivals = impair.received(self._phone.arrivals[first_arrival:], faults)
@@ -218,6 +218,12 @@ def _reply(arrivals: list[Arrival], earlier_end_ns: int, ended_by: EndedBy) -> t
         heard = [place for place, arrival in enumerate(reply) if audible(arrival)]
         reply = reply[heard[0] : heard[-1] + 1] if heard else []
     return tuple(reply)
+
+
+def _together(errors: Sequence[StackError]) -> StackError | None:
+    """One error that says what all of them say; a single one stays what it is."""
+    said = list(dict.fromkeys(map(str, errors)))
+    return StackError("\n".join(said)) if len(said) > 1 else next(iter(errors), None)
 
 
 @contextlib.contextmanager

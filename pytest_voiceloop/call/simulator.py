@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_voiceloop.call.assess import Occasion, measured
 from pytest_voiceloop.call.corpus import Clip, Corpus, Utterance, as_utterance, load_clip
-from pytest_voiceloop.call.faults import Faults, check
+from pytest_voiceloop.call.faults import Faults, check_all
 from pytest_voiceloop.call.line import HUNG_UP, Capture, Line, open_line
 from pytest_voiceloop.measure.durations import parse_ms
 from pytest_voiceloop.measure.turn import Turn, Turns
@@ -192,8 +192,7 @@ class Simulator:
 
     def _checked(self, version: Version) -> list[Fault]:
         """The faults that are in force. Raises FaultError for one that this stack cannot suffer."""
-        for one in self._faults.in_force:
-            check(one, version.live.spec)
+        check_all(self._faults.in_force, version.live.spec)
         return list(self._faults.in_force)
 
     def _measured(self, version: Version, line: Line, clip: Clip, occasion: Occasion) -> Turn:

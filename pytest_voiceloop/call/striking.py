@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_voiceloop.call.corpus import RATE_HZ
@@ -14,7 +15,7 @@ from pytest_voiceloop.stack.process import StackError
 from pytest_voiceloop.wire.protocols import ITEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_voiceloop.call.corpus import Clip
     from pytest_voiceloop.call.faults import Strike, TurnFaults
@@ -33,15 +34,44 @@ class Striking:
         self.over = threading.Event()
         self.abandoned = threading.Event()
         """The turn ended by an exception: what lasts is cut short."""
-        self.error: StackError | None = None
-        """Why a service did not come back."""
+        self.errors: list[StackError] = []
+        """Why a service did not come back, or a fault could not strike."""
+        self._running: list[threading.Event] = []
+
+    def start(self, wait: Callable[[], None], name: str) -> None:
+        """Have a fault wait for its moment in a thread. What goes wrong is the turn's, whatever it is."""
+        ended = threading.Event()
+
+        def run() -> None:
+            try:
+                wait()
+            except StackError as error:
+                self.errors.append(error)
+            except Exception as error:
+                wrong = StackError(f"{name} could not be carried out: {type(error).__name__}: {error}")
+                wrong.__cause__ = error
+                self.errors.append(wrong)
+            finally:
+                ended.set()
+
+        threading.Thread(target=run, name=name, daemon=True).start()
+        self._running.append(ended)
+
+    def end(self) -> None:
+        """The turn is over: wait until all faults are. It may be interrupted and called again.
+
+        Not by joining: Python 3.11 takes a thread for ended once a join of it was interrupted.
+        """
+        self.over.set()
+        for ended in self._running:
+            ended.wait()
 
 
 @contextlib.contextmanager
 def striking(live: LiveStack, call_id: str, faults: TurnFaults, pacing: Pacing, clip: Clip) -> Iterator[Striking]:
     """Have the faults strike until the context ends, which waits until what they stopped is there again."""
     turn = Striking()
-    waiting: list[threading.Thread] = []
+    waiting: list[Strike] = []
     for strike in faults.strikes:
         one = strike.fault
         if one.moment in SPOKEN_MOMENTS:
@@ -49,59 +79,55 @@ def striking(live: LiveStack, call_id: str, faults: TurnFaults, pacing: Pacing, 
         if KINDS[one.kind].place == "caller" and one.kind != "hang_up":
             strike.now(pacing.start_ns if strike.moment_ns is None else strike.moment_ns)
         elif one.moment != "turn" and (one.moment != "items" or one.after_ms):
-            arguments = (live, call_id, faults, strike, pacing.start_ns, turn)
-            waiting.append(threading.Thread(target=_run, args=arguments, name=f"fault-{one.kind}", daemon=True))
+            waiting.append(strike)
     live.turn_faults[call_id] = faults
     try:
-        for thread in waiting:
-            thread.start()
+        for strike in waiting:
+            turn.start(partial(_wait, live, call_id, faults, strike, pacing.start_ns, turn), str(strike.fault))
         yield turn
+        # Interrupted while it waits for a service to come back, the turn is abandoned too.
+        turn.end()
     except BaseException:
         turn.abandoned.set()
         raise
     finally:
-        turn.over.set()
-        for thread in waiting:
-            thread.join()
+        turn.end()
         live.turn_faults.pop(call_id, None)
 
 
-def _run(live: LiveStack, call_id: str, faults: TurnFaults, strike: Strike, since_ns: int, turn: Striking) -> None:
-    if not _comes(live, call_id, strike, since_ns, turn.over):
-        return
+def _wait(live: LiveStack, call_id: str, faults: TurnFaults, strike: Strike, since_ns: int, turn: Striking) -> None:
+    if _comes(live, call_id, strike, since_ns, turn.over):
+        _strike(live, call_id, faults, strike, turn)
+
+
+def _strike(live: LiveStack, call_id: str, faults: TurnFaults, strike: Strike, turn: Striking) -> None:
     one, running = strike.fault, live.running
-    try:
-        match one.kind:
-            case "kill" | "restart":
-                strike.now(time.monotonic_ns())
-                number = signal.SIGKILL if one.kind == "kill" else signal.SIGTERM
-                running.restart(one.where, number, (one.duration_ms or 0) / 1000, turn.abandoned)
-            case "pause":
-                strike.now(time.monotonic_ns())
-                process = running.process(one.where)
-                process.send_signal(signal.SIGSTOP)
-                try:
-                    turn.abandoned.wait((one.duration_ms or 0) / 1000)
-                finally:
-                    process.send_signal(signal.SIGCONT)
-            case "reset" | "half_close":
-                link, direction = faults.way(one)
-                for relay in list(live.relays):
-                    if relay.point.link == link and relay.of_call == call_id and relay.thread.is_alive():
-                        strike.now(time.monotonic_ns())
-                        relay.break_off(one.kind, direction)
-            case "hang_up":
-                with live.recorder.changed:
+    match one.kind:
+        case "kill" | "restart":
+            strike.now(time.monotonic_ns())
+            number = signal.SIGKILL if one.kind == "kill" else signal.SIGTERM
+            running.restart(one.where, number, (one.duration_ms or 0) / 1000, turn.abandoned)
+        case "pause":
+            strike.now(time.monotonic_ns())
+            process = running.process(one.where)
+            process.send_signal(signal.SIGSTOP)
+            try:
+                turn.abandoned.wait((one.duration_ms or 0) / 1000)
+            finally:
+                process.send_signal(signal.SIGCONT)
+        case "reset" | "half_close":
+            link, direction = faults.way(one)
+            for relay in list(live.relays):
+                if relay.point.link == link and relay.of_call == call_id and relay.thread.is_alive():
                     strike.now(time.monotonic_ns())
-                    turn.hung_up = True
-                    live.recorder.changed.notify_all()
-            case "stall":
+                    relay.break_off(one.kind, direction)
+        case "hang_up":
+            with live.recorder.changed:
                 strike.now(time.monotonic_ns())
-    except StackError as error:
-        turn.error = error
-    except Exception as error:
-        # Nobody else would see what has ended this thread.
-        turn.error = StackError(f"{one} could not be done: {type(error).__name__}: {error}")
+                turn.hung_up = True
+                live.recorder.changed.notify_all()
+        case "stall":
+            strike.now(time.monotonic_ns())
 
 
 def _comes(live: LiveStack, call_id: str, strike: Strike, since_ns: int, over: threading.Event) -> bool:

@@ -7,7 +7,6 @@ and go nowhere.
 from __future__ import annotations
 
 import contextlib
-import functools
 import queue
 import select
 import selectors
@@ -188,34 +187,20 @@ class _Outlet:
         self._connection = connection
         self._over = over
         self._helpers = helpers
-        self._waiting: queue.SimpleQueue[tuple[bytes | Callable[[], None], int]] | None = None
+        self._waiting: queue.SimpleQueue[tuple[Callable[[], None], int]] | None = None
         self._last_ns = 0
-        self._closing = False
-        self.ended = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more goes out: its stream has ended, or will by a fault."""
-        return self.ended or self._closing
+        self._ended = False
+        self.broken_off = False
+        """It ends on purpose, now or when that is due: what comes after that goes nowhere."""
 
     def send(self, data: bytes, due_ns: int = 0) -> None:
         """Send when it is due, after all that came before; no data ends the stream. Raises OSError."""
-        if self._waiting is None and due_ns > time.monotonic_ns():
-            self._waiting = queue.SimpleQueue()
-            self._helpers.append(_start(self._wait, "tap-delay", self._waiting))
-        if self._waiting is None:
-            self._send(data)
-        else:
-            self._last_ns = max(self._last_ns, due_ns)
-            self._waiting.put((data, self._last_ns))
+        self._in_turn(lambda: self._send(data), due_ns)
 
-    def break_off(self, how: Callable[[], None]) -> None:
-        """Break the connection off by `how`, once all that came before is sent; nothing is sent after it."""
-        self._closing = True
-        if self._waiting is None:
-            how()
-        else:
-            self._waiting.put((how, self._last_ns))
+    def break_off(self, end: Callable[[], None], due_ns: int = 0) -> None:
+        """Call `end` when it is due, after all that came before has gone."""
+        self.broken_off = True
+        self._in_turn(end, due_ns)
 
     def end_now(self) -> None:
         """End the stream; what comes after that goes nowhere."""
@@ -225,29 +210,34 @@ class _Outlet:
     def wake(self) -> None:
         """Have the thread look whether all is over."""
         if self._waiting is not None:
-            self._waiting.put((b"", 0))
+            self._waiting.put((lambda: None, 0))
+
+    def _in_turn(self, act: Callable[[], None], due_ns: int) -> None:
+        if self._waiting is None and due_ns > time.monotonic_ns():
+            self._waiting = queue.SimpleQueue()
+            self._helpers.append(_start(self._wait, "tap-delay", self._waiting))
+        if self._waiting is None:
+            act()
+        else:
+            self._last_ns = max(self._last_ns, due_ns)
+            self._waiting.put((act, self._last_ns))
 
     def _send(self, data: bytes) -> None:
-        if self.ended:
+        if self._ended:
             return
         if data:
             self._connection.sendall(data)
         else:
-            self.ended = True
+            self._ended = True
             self._connection.shutdown(socket.SHUT_WR)
 
-    def _wait(self, waiting: queue.SimpleQueue[tuple[bytes | Callable[[], None], int]]) -> None:
+    def _wait(self, waiting: queue.SimpleQueue[tuple[Callable[[], None], int]]) -> None:
         with contextlib.suppress(OSError):
-            while True:
-                what, due_ns = waiting.get()
+            while not self._ended:
+                act, due_ns = waiting.get()
                 if self._over.wait(max(0.0, (due_ns - time.monotonic_ns()) / 1e9)):
                     return
-                if not isinstance(what, bytes):
-                    what()
-                    return
-                self._send(what)
-                if not what:
-                    return
+                act()
 
 
 class _Pieces:
@@ -334,12 +324,19 @@ class Relay:
         """Whose connection it is: as it says itself, else that of the one call that is open."""
         return self.call_id or self.whose()
 
-    def break_off(self, ending: Literal["close", "half_close", "reset"], direction: Direction) -> None:
-        """End the connection on purpose: both ways, with a reset or without, or the stream in one direction."""
-        if ending == "half_close":
-            if direction in self.outlets:
-                self.outlets[direction].end_now()
-            return
+    def break_off(self, ending: Literal["close", "half_close", "reset"], direction: Direction, due_ns: int = 0) -> None:
+        """End the connection on purpose: both ways, with a reset or without, or the stream in one direction.
+
+        What is held back in that direction goes first, each when it is due.
+        """
+        outlet = self.outlets.get(direction)
+        if outlet is not None:
+            outlet.break_off(outlet.end_now if ending == "half_close" else lambda: self._cut(ending), due_ns)
+        elif ending != "half_close":
+            self._cut(ending)
+
+    def _cut(self, ending: Literal["close", "half_close", "reset"]) -> None:
+        """End the connection both ways, now."""
         self.closed = ending == "close"
         for connection in filter(None, (self.source, self.target)):
             if ending == "reset":
@@ -437,14 +434,14 @@ class Relay:
             else:
                 item = any(one.direction == direction and one.kind in ITEMS for one in said)
                 passage = stream.through(rewritten, at_ns, item=item)
-            if outlet.closed:
+            if outlet.broken_off:
                 continue
             if passage.data:
                 outlet.send(passage.data, passage.due_ns)
             if passage.crossed:
                 crossed += said
             if passage.ending:
-                outlet.break_off(functools.partial(self.break_off, passage.ending, direction))
+                self.break_off(passage.ending, direction, passage.due_ns)
             if self.over.is_set():
                 return crossed
         if stream is None and (rest := self.pieces[direction].rest()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,16 @@ _ADDRESS_IN_USE = ("address already in use", "eaddrinuse")
 _PORT_TRIES = 2
 
 
+class _AbandonedError(Exception):
+    """Nobody waits any more for a service to come back."""
+
+
 @dataclass(slots=True)
 class RunningStack:
     """A stack whose services are all ready. `restarts` lists services that died and were started again.
 
-    A service that ran before has no process here. `down` are those that are stopped on purpose just now, and `stopped`
-    all that ever were.
+    A service that ran before has no process here. `down` are those that are stopped on purpose just now, or were not
+    started again since that was abandoned, and `stopped` all that ever were.
     """
 
     spec: StackSpec
@@ -40,7 +43,6 @@ class RunningStack:
     stopped: list[str] = field(default_factory=list)
     _ended: bool = False
     _replacing: threading.Lock = field(default_factory=threading.Lock)
-    _restarting: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     def check(self) -> None:
         """Raise StackError if a service has died, with its exit code and log; one that was ended on purpose has not."""
@@ -69,41 +71,50 @@ class RunningStack:
         return [(process.name, process.log_tail()) for process in self.processes]
 
     def restart_dead(self) -> None:
-        """Start again, once each, what has died, at its old address. Raises StackError if it dies again."""
+        """Start again, once each, what has died, at its old address. Raises StackError if it dies again.
+
+        What was stopped on purpose, and not started again since that was abandoned, has not died.
+        """
         for place, process in enumerate(self.processes):
-            if process.popen.poll() is None:
-                continue
-            if process.name in self.restarts:
-                process.check()
-            self.restarts.append(process.name)
+            if process.name not in self.down:
+                if process.popen.poll() is None:
+                    continue
+                if process.name in self.restarts:
+                    process.check()
+                self.restarts.append(process.name)
             with self._out_of_service(process.name):
                 self._replace(place)
 
     def restart(self, name: str, number: signal.Signals, down_s: float, abandoned: threading.Event) -> None:
-        """End a service on purpose by a signal, start it again after a while, and wait until it is ready.
+        """End a service on purpose by a signal, start it again `down_s` later, and wait until it is ready.
 
-        SIGTERM asks it as the end of the run does. Where that is `abandoned` it stays ended, and restart_dead() starts
-        it. Raises StackError if it does not come back.
+        SIGTERM asks it as the end of the run does. Once `abandoned`, it is not started again, nor waited for: it stays
+        down until `restart_dead`. Raises StackError if it does not come back.
         """
-        # Of two that end one service the second ends what the first has started.
-        with self._restarting[name], self._out_of_service(name):
-            process = self.process(name)
+        process = self.process(name)
+        with self._out_of_service(name):
             self.stopped.append(name)
             if number == signal.SIGTERM:
                 process.stop()
             else:
                 process.send_signal(number)
                 process.popen.wait()
-            if not abandoned.wait(down_s):
-                self._replace(self.processes.index(process), abandoned)
+            if abandoned.wait(down_s):
+                raise _AbandonedError
+            self._replace(self.processes.index(process), abandoned)
 
     @contextlib.contextmanager
     def _out_of_service(self, name: str) -> Iterator[None]:
+        """It is down until the context ends, and longer where nobody waits any more for it to come back."""
         self.down.add(name)
         try:
             yield
-        finally:
+        except _AbandonedError:
+            return
+        except BaseException:
             self.down.discard(name)
+            raise
+        self.down.discard(name)
 
     def _replace(self, place: int, abandoned: threading.Event | None = None) -> None:
         process = self.processes[place]
@@ -114,15 +125,19 @@ class RunningStack:
             if self._ended:
                 raise StackError(f"{service.name} is not started again, since the stack is being stopped")
             # A log of its own: that of the life before says why it ended.
-            self.processes[place] = self._spawn(service, f"{service.name}-{life}.log")
+            self.processes[place] = process = self._spawn(service, f"{service.name}-{life}.log")
 
         def go_on() -> None:
             self.check()
-            if abandoned and abandoned.is_set():
-                self.processes[place].stop()
-                raise StackError(f"{service.name} was not waited for, since the turn was abandoned")
+            if abandoned is not None and abandoned.is_set():
+                raise _AbandonedError
 
-        self._wait(service, self.processes[place], go_on)
+        try:
+            self._wait(service, process, go_on)
+        except _AbandonedError:
+            process.let_go()
+            process.wait_gone()
+            raise
 
     def start(self, progress: Callable[[str], None]) -> None:
         """Start every service at once and wait until all are ready. Raises StackError."""

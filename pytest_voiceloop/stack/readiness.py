@@ -164,7 +164,7 @@ def _get(url: str) -> str:
     except urllib.error.URLError as error:
         return f"did not answer GET {url} ({error.reason})"
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"did not answer GET {url} ({error})"
+        return f"did not answer GET {url} ({str(error).strip()})"
 
 
 def _exchange(host: str, port: int, send: bytes, expect: bytes) -> str:

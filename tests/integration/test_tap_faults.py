@@ -127,6 +127,42 @@ def test_jitter_keeps_the_order_and_the_end(upstream: Upstream) -> None:
         assert read_to_the_end(far) == sent
 
 
+@pytest.mark.parametrize(
+    ("ending", "arrives"),
+    [("truncate", ONE + TWO[: len(TWO) // 2]), ("half_close", ONE)],
+)
+def test_what_a_delay_holds_back_goes_before_the_fault_that_ends_the_stream(
+    ending: str, arrives: bytes, upstream: Upstream
+) -> None:
+    faults = (fault("delay", "stt_llm", duration="200ms"), fault(ending, "stt_llm", item=2))
+    with struck(upstream, *faults) as (tap, near, far):
+        began = time.monotonic()
+        near.sendall(ONE + TWO + THREE)
+        assert read_to_the_end(far) == arrives
+        assert time.monotonic() - began >= 0.2
+        until(lambda: texts(tap) == ["one"])
+
+
+def test_a_reset_waits_for_the_delay_too(upstream: Upstream) -> None:
+    faults = (fault("delay", "stt_llm", duration="200ms"), fault("reset", "stt_llm", item=2))
+    with struck(upstream, *faults) as (_, near, far):
+        near.sendall(ONE)
+        assert read(far, len(ONE)) == ONE
+        began = time.monotonic()
+        near.sendall(TWO)
+        assert is_reset(far)
+        assert time.monotonic() - began >= 0.2
+
+
+def test_the_order_of_a_delay_and_the_fault_that_ends_the_stream_does_not_matter(upstream: Upstream) -> None:
+    faults = (fault("half_close", "stt_llm", item=2), fault("delay", "stt_llm", duration="200ms"))
+    with struck(upstream, *faults) as (_, near, far):
+        near.sendall(ONE + TWO + THREE)
+        assert read_to_the_end(far) == ONE
+        far.sendall(b"are you there?")
+        assert read(near, 14) == b"are you there?"
+
+
 def test_an_item_of_audio_is_one_frame_however_large(upstream: Upstream) -> None:
     frames = [encode_audio_out(np.full(50_000, number / 4, np.float32), 24_000, number) for number in (1, 2, 3)]
     with struck(upstream, fault("drop", "tts_out", item=2), link=AUDIO) as (tap, near, far):
@@ -148,19 +184,6 @@ CHAT = Link("llm_tts", "agent", "brain", "listen", "openai-chat")
 QUESTION = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 BODY = b'{"choices": [{"message": {"content": "Certainly."}}]}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-
-
-@pytest.mark.parametrize(("kind", "of_the_second"), [("truncate", True), ("half_close", False)])
-def test_what_was_held_back_still_comes_before_a_connection_is_ended(
-    kind: str, of_the_second: bool, upstream: Upstream
-) -> None:
-    late, ending = fault("delay", "stt_llm", duration="50ms"), fault(kind, "stt_llm", item=2)
-    with struck(upstream, late, ending) as (_, near, far):
-        near.sendall(ONE + TWO + THREE)
-        got = read_to_the_end(far)
-    assert got.startswith(ONE)
-    assert TWO not in got
-    assert bool(got[len(ONE) :]) is of_the_second
 
 
 def test_an_answer_is_struck_on_its_way_back(upstream: Upstream) -> None:

@@ -259,6 +259,45 @@ def test_what_died_is_started_again_at_its_old_address(tmp_path: Path) -> None:
         assert pid_of(tmp_path, "beta") == first["beta"]
 
 
+def test_what_is_down_on_purpose_stays_down_once_that_is_abandoned(tmp_path: Path) -> None:
+    abandoned = threading.Event()
+    abandoned.set()
+    with boot(spec(fake(tmp_path, "alpha", READY + FOREVER)), tmp_path / "logs") as running:
+        running.restart("alpha", signal.SIGKILL, 600.0, abandoned)
+        until(lambda: not alive(pid_of(tmp_path, "alpha")))
+        assert not running.is_up("alpha")
+        assert not (tmp_path / "logs" / "alpha-2.log").exists()
+        # It has not died: there is nobody to blame.
+        running.check()
+        running.restart_dead()
+        running.check()
+        assert running.is_up("alpha")
+        assert running.restarts == []
+        running.restart_dead()
+        assert [process.log.name for process in running.processes] == ["alpha-2.log"]
+
+
+def test_a_cold_start_that_is_abandoned_is_not_waited_for(tmp_path: Path) -> None:
+    abandoned, gate = threading.Event(), tmp_path / "gate"
+    source = f"if os.path.exists({str(gate)!r}):\n    print('loading', flush=True)\n    time.sleep(3600)\n"
+    source = "import os, time\n" + source + READY + FOREVER
+    with boot(spec(fake(tmp_path, "alpha", source, cold_start_s=600.0)), tmp_path / "logs") as running:
+        gate.touch()
+        again = threading.Thread(target=running.restart, args=("alpha", signal.SIGKILL, 0.0, abandoned))
+        again.start()
+        log = tmp_path / "logs" / "alpha-2.log"
+        until(lambda: log.exists() and "loading" in log.read_text())
+        abandoned.set()
+        again.join(60)
+        assert not again.is_alive()
+        until(lambda: not alive(pid_of(tmp_path, "alpha")))
+        assert not running.is_up("alpha")
+        gate.unlink()
+        running.restart_dead()
+        assert running.is_up("alpha")
+        assert running.restarts == []
+
+
 # --- a port that another program took in the meantime
 
 TAKEN = (
@@ -287,28 +326,3 @@ def test_another_error_is_not_tried_again(tmp_path: Path) -> None:
     mark = tmp_path / "tries"
     refused(tmp_path, TAKEN.format(mark=str(mark)) + "raise OSError('no such model')\n")
     assert mark.read_text() == "x"
-
-
-def test_a_restart_that_is_abandoned_leaves_the_service_for_the_next_turn(tmp_path: Path) -> None:
-    abandoned = threading.Event()
-    abandoned.set()
-    with boot(spec(fake(tmp_path, "alpha", READY + FOREVER)), tmp_path / "logs") as running:
-        running.restart("alpha", signal.SIGKILL, 60, abandoned)
-        assert not running.is_up("alpha")
-        running.restart_dead()
-        assert running.is_up("alpha")
-
-
-def test_two_who_end_one_service_take_turns(tmp_path: Path) -> None:
-    with boot(spec(fake(tmp_path, "alpha", READY + FOREVER)), tmp_path / "logs") as running:
-        ending = [
-            threading.Thread(target=running.restart, args=("alpha", signal.SIGKILL, 0.1, threading.Event()))
-            for _ in range(2)
-        ]
-        for one in ending:
-            one.start()
-        for one in ending:
-            one.join()
-        assert running.is_up("alpha")
-        assert running.stopped == ["alpha", "alpha"]
-        assert not running.down

@@ -148,7 +148,7 @@ def test_what_never_comes_is_named(ready: Ready, wanted: str, tmp_path: Path) ->
     ("says", "ready", "wanted"),
     [
         (b"HTTP/1.1 503 Busy\r\n\r\n", Ready("http", "http://{at}/health"), "alpha answered 503 to GET http://127"),
-        (b"SSH-2.0\r\n", Ready("http", "http://{at}/"), "(SSH-2.0\r\n) within 0.5 s"),
+        (b"SSH-2.0\r\n", Ready("http", "http://{at}/"), "(SSH-2.0) within 0.5 s"),
         (b"no", Ready("tcp", "{at}", "hello", "yes"), "it closed the connection within 0.5 s"),
     ],
 )

@@ -13,6 +13,23 @@ def test_talk(voiceloop_simulator):
 NEVER_READY = """spec = dataclasses.replace(spec, services=tuple(
         dataclasses.replace(s, command=(s.command[0], "-c", "import time; print('loading'); time.sleep(3600)"))
         if s.name == "kokoro" else s for s in spec.services))"""
+READY_ONCE = """import os, sys, time
+if os.path.exists("struck"):
+    print("loading", flush=True)
+    time.sleep(3600)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"""
+NEVER_READY_AGAIN = f"""spec = dataclasses.replace(spec, services=tuple(
+        dataclasses.replace(s, command=(s.command[0], "-c", {READY_ONCE!r}, *s.command[1:]), cold_start_s=3600.0)
+        if s.name == "kokoro" else s for s in spec.services))"""
+STRUCK = """
+from pathlib import Path
+import pytest
+
+@pytest.mark.fault("kill", "kokoro", at="start", duration={duration!r})
+def test_struck(voiceloop_simulator):
+    Path("struck").touch()
+    voiceloop_simulator.say("clip.wav", text="Hello there, you.")
+"""
 SIGNALS = {"SIGINT (Ctrl-C)": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 
 
@@ -65,6 +82,37 @@ def test_a_signal_in_mid_turn(repository, watch, account, told_by_journal, name)
     assert measured(document) == [("unfinished", 1)]
     assert len(document["services"]) == 4
     assert repository.schema_problems(document) == []
+
+
+def test_ctrl_c_while_a_fault_keeps_a_service_down(repository, watch, account):
+    repository.tests(STRUCK.format(duration="600s"))
+    run = repository.start()
+    repository.until((repository.path / "struck").exists, "the turn")
+    repository.until(lambda: len(watch.look()) == 1 + 2 * 3, "the end of kokoro")
+    code = end(run, signal.SIGINT)
+    left, took_s = watch.left()
+    happened = f"pytest ended with {code}; all gone after {took_s:.1f} s; kokoro was not started again"
+    account(PART, "SIGINT (Ctrl-C) while a fault keeps a service down", happened, lost=1, leaked=left)
+    assert left == 0
+    assert code == 2
+    assert not repository.found("run-*/logs/*/kokoro-2.log")
+
+
+def test_ctrl_c_while_a_service_starts_again_after_a_fault(repository, watch, account):
+    repository.stack(then=NEVER_READY_AGAIN)
+    repository.tests(STRUCK.format(duration="1ms"))
+    run = repository.start()
+    repository.until(
+        lambda: any("loading" in log.read_text() for log in repository.found("run-*/logs/*/kokoro-2.log")),
+        "kokoro to start again",
+    )
+    watch.look()
+    code = end(run, signal.SIGINT)
+    left, took_s = watch.left()
+    happened = f"pytest ended with {code}; all gone after {took_s:.1f} s; its cold start was not waited for"
+    account(PART, "SIGINT (Ctrl-C) while a service starts again after a fault", happened, lost=1, leaked=left)
+    assert left == 0
+    assert code == 2
 
 
 @pytest.mark.parametrize("name", SIGNALS)

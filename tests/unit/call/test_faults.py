@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from pytest_voiceloop.call.corpus import Clip, Utterance
-from pytest_voiceloop.call.faults import KINDS, FaultError, Stream, Strike, TurnFaults, check, fault, sample_of, slowed
+from pytest_voiceloop.call.faults import (
+    KINDS,
+    Fault,
+    FaultError,
+    Stream,
+    Strike,
+    TurnFaults,
+    check,
+    check_all,
+    fault,
+    sample_of,
+    slowed,
+)
 from pytest_voiceloop.stack.reference import reference_stack
 from pytest_voiceloop.stack.spec import Caller, Link, Port, Service, SpecError, StackSpec
 from pytest_voiceloop.wire.protocols import protocol
@@ -113,6 +125,20 @@ def test_a_service_that_runs_already_is_not_ours_to_stop() -> None:
     stack = StackSpec((there,), (Link("llm_tts", "caller", "llm", "http", "openai-chat"),), {})
     with pytest.raises(FaultError, match="llm runs already, started by somebody else"):
         check(fault("restart", "llm"), stack)
+
+
+@pytest.mark.parametrize("second", [fault("kill", "kokoro"), fault("restart", "kokoro", at="tts_out")])
+def test_a_service_is_taken_down_once_a_turn_at_most(second: Fault) -> None:
+    with pytest.raises(FaultError) as raised:
+        check_all([fault("kill", "kokoro"), second], STACK)
+    assert str(raised.value) == (
+        f'{second}: fault("kill", "kokoro") takes kokoro down in the same turn already; keep one of them, or lift one '
+        "before the next is injected"
+    )
+
+
+def test_several_services_are_taken_down_in_a_turn() -> None:
+    check_all([fault("kill", "kokoro"), fault("restart", "llama"), fault("pause", "kokoro", duration="1s")], STACK)
 
 
 def test_the_option_says_itself_again() -> None:

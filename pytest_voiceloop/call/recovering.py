@@ -48,7 +48,7 @@ class Talk:
     def turn(self, faults: Sequence[Fault] = ()) -> bool:
         """Say it once; whether the reply was heard whole. Raises StackError where no call can be opened."""
         if self._line is None:
-            self._line = self._opened()
+            self._line = self._call.enter_context(open_line(self.live))
         capture = self._line.turn(self.clip, judged=False, faults=faults, patience_s=self.patience_s)
         occasion = Occasion(index=len(self.turns), trial=0, warmup=True)
         self.captures.append(capture)
@@ -59,13 +59,6 @@ class Talk:
         if capture.broken or capture.ended_by == "hung_up" or self._silent > 1:
             self.hang_up()
         return good
-
-    def _opened(self) -> Line:
-        try:
-            return self._call.enter_context(open_line(self.live))
-        except ConnectionError as error:
-            # A service can be ended just after it has taken the call.
-            raise StackError(f"the call was broken off while it began: {error}") from error
 
     def hang_up(self) -> None:
         """The next turn is on a new call."""

@@ -178,6 +178,7 @@ def test_recover_calls_again_where_the_call_was_broken_off_while_it_began(two_cl
     two_clips.tests("""
         import pytest
         from pytest_voiceloop.call import recovering
+        from pytest_voiceloop.stack.process import StackError
 
         OPEN, opened = recovering.open_line, []
 
@@ -185,7 +186,7 @@ def test_recover_calls_again_where_the_call_was_broken_off_while_it_began(two_cl
             opened.append(live)
             # The first is the caller beside, the second the one who is struck, and the third that one's second call.
             if len(opened) == 3:
-                raise ConnectionResetError("as planned")
+                raise StackError("as planned")
             return OPEN(live)
 
         @pytest.mark.fault("hang_up")

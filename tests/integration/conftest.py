@@ -75,6 +75,13 @@ def test_talk(voiceloop_simulator):
     voiceloop_simulator.say("clip.wav", text="Hello there, you.")
     voiceloop_simulator.say("long.wav", text="A long story.")
 """
+    PATIENT = """
+from pytest_voiceloop.call import assess, machine
+
+# The machine that runs these tests may be too busy to time anything; what is tested is the rest.
+assess.VOID_LATENESS_MS = 10_000
+machine.STEAL_LIMIT_PERCENT = machine.FOREIGN_LIMIT_PERCENT = 100
+"""
     until = staticmethod(until)
     speech = staticmethod(speech)
     write_clip = staticmethod(write_clip)

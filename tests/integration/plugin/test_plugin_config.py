@@ -5,13 +5,6 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = """
-from pytest_voiceloop.call import assess, machine
-
-# The machine that runs these tests may be too busy to time anything; what is tested is the rest.
-assess.VOID_LATENESS_MS = 10_000
-machine.STEAL_LIMIT_PERCENT = machine.FOREIGN_LIMIT_PERCENT = 100
-"""
 SCRIPTED = """
 extends = "reference"
 options.whisper = ["--engine", "scripted", "--endpoint-silence-ms", "300", "--endpoint-silence-unfinished-ms", "700"]
@@ -37,7 +30,7 @@ PHONES = """
 @pytest.fixture
 def folder(repository):
     """A repository whose stack is that of its voiceloop.toml."""
-    (repository.path / "conftest.py").write_text(CONFTEST)
+    (repository.path / "conftest.py").write_text(repository.PATIENT)
     (repository.path / "voiceloop.toml").write_text(SCRIPTED)
     return repository
 

@@ -6,20 +6,14 @@ import sys
 
 import pytest
 
-PATIENT = """
-from pytest_voiceloop.call import assess, machine
-
-assess.VOID_LATENESS_MS = 10_000
-machine.STEAL_LIMIT_PERCENT = machine.FOREIGN_LIMIT_PERCENT = 100
-"""
 VOICELOOP = (sys.executable, "-m", "pytest_voiceloop.cli")
 
 
 def test_demo_passes_labels_itself_and_writes_a_page(repository, monkeypatch):
     # Shorter than its own corpus, which is tested by being collected.
     monkeypatch.setenv("VOICELOOP_CORPUS", "corpus")
-    # No conftest of ours is read by it. The machine may be too busy to time anything; what is tested is the rest.
-    (repository.path / "patient.py").write_text(PATIENT)
+    # No conftest of ours is read by it.
+    (repository.path / "patient.py").write_text(repository.PATIENT)
     monkeypatch.setenv("PYTEST_PLUGINS", "patient")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(repository.path), *sys.path]))
     result = repository.pytester.run(*VOICELOOP, "demo", "--dir", "shown")

@@ -84,17 +84,22 @@ def test_a_signal_in_mid_turn(repository, watch, account, told_by_journal, name)
     assert repository.schema_problems(document) == []
 
 
+def interrupted(run, watch, account, when, then):
+    """Ctrl-C while a fault is in force: pytest ends at once, and nothing is left."""
+    code = end(run, signal.SIGINT)
+    left, took_s = watch.left()
+    happened = f"pytest ended with {code}; all gone after {took_s:.1f} s; {then}"
+    account(PART, f"SIGINT (Ctrl-C) while {when}", happened, lost=1, leaked=left)
+    assert left == 0
+    assert code == 2
+
+
 def test_ctrl_c_while_a_fault_keeps_a_service_down(repository, watch, account):
     repository.tests(STRUCK.format(duration="600s"))
     run = repository.start()
     repository.until((repository.path / "struck").exists, "the turn")
     repository.until(lambda: len(watch.look()) == 1 + 2 * 3, "the end of kokoro")
-    code = end(run, signal.SIGINT)
-    left, took_s = watch.left()
-    happened = f"pytest ended with {code}; all gone after {took_s:.1f} s; kokoro was not started again"
-    account(PART, "SIGINT (Ctrl-C) while a fault keeps a service down", happened, lost=1, leaked=left)
-    assert left == 0
-    assert code == 2
+    interrupted(run, watch, account, "a fault keeps a service down", "kokoro was not started again")
     assert not repository.found("run-*/logs/*/kokoro-2.log")
 
 
@@ -107,12 +112,7 @@ def test_ctrl_c_while_a_service_starts_again_after_a_fault(repository, watch, ac
         "kokoro to start again",
     )
     watch.look()
-    code = end(run, signal.SIGINT)
-    left, took_s = watch.left()
-    happened = f"pytest ended with {code}; all gone after {took_s:.1f} s; its cold start was not waited for"
-    account(PART, "SIGINT (Ctrl-C) while a service starts again after a fault", happened, lost=1, leaked=left)
-    assert left == 0
-    assert code == 2
+    interrupted(run, watch, account, "a service starts again after a fault", "its cold start was not waited for")
 
 
 @pytest.mark.parametrize("name", SIGNALS)
